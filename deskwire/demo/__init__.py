@@ -1,0 +1,1 @@
+"""The demonstration data: an invented shop, its customers and forty conversations."""

@@ -1,0 +1,107 @@
+"""Who acts, and what his role lets him reach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from models import (
+    ActorKind,
+    GroupMembership,
+    OrganizationMembership,
+    Permission,
+    Role,
+    TicketAccess,
+    User,
+    UserKind,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Which tickets somebody reaches, and what he may do with them. Everything that permission depends on."""
+
+    tickets: TicketAccess = TicketAccess.ASSIGNED
+    groups: frozenset[UUID] = frozenset()
+    organizations: frozenset[UUID] = frozenset()
+    permissions: frozenset[Permission] = frozenset()
+
+
+EVERYTHING = Access(tickets=TicketAccess.ALL, permissions=frozenset(Permission))
+NOTHING = Access()
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Somebody or something that acts in one account. `id` is a user's, trigger's or bot's; the system has none."""
+
+    account_id: UUID
+    kind: ActorKind
+    id: UUID | None = None
+    access: Access = field(default=NOTHING)
+    token_id: UUID | None = None
+    token_expires_at: datetime | None = None
+
+    @property
+    def is_staff(self) -> bool:
+        """Works in the account: agents, admins and integration partners."""
+        return self.kind in (ActorKind.AGENT, ActorKind.ADMIN, ActorKind.PARTNER)
+
+    @property
+    def is_customer(self) -> bool:
+        return self.kind is ActorKind.END_USER
+
+    def may(self, permission: Permission) -> bool:
+        return permission in self.access.permissions
+
+
+def system(account_id: UUID) -> Actor:
+    """Deskwire itself: inactivity, closing, housekeeping."""
+    return Actor(account_id=account_id, kind=ActorKind.SYSTEM, access=EVERYTHING)
+
+
+async def load_actor(account_id: UUID, user_id: UUID) -> Actor | None:
+    """The user as he stands now, or None if he is gone or deactivated."""
+    user = await User.get_or_none(id=user_id, account_id=account_id, active=True)
+    if user is None:
+        return None
+    return Actor(account_id=account_id, kind=ActorKind(user.kind), id=user.id, access=await load_access(user))
+
+
+async def load_access(user: User) -> Access:
+    """The access that a user's kind, role and memberships give him."""
+    if user.kind is UserKind.ADMIN:
+        return EVERYTHING
+    if user.kind is UserKind.END_USER or user.role_id is None:
+        return NOTHING
+    role = await Role.get(id=user.role_id)
+    groups = await GroupMembership.filter(user_id=user.id).values_list("group_id", flat=True)
+    organizations = await OrganizationMembership.filter(user_id=user.id).values_list("organization_id", flat=True)
+    return Access(
+        tickets=role.ticket_access,
+        groups=frozenset(groups),  # type: ignore[arg-type]  # values_list(flat=True) is typed as rows
+        organizations=frozenset(organizations),  # type: ignore[arg-type]
+        permissions=frozenset(Permission(p) for p in role.permissions),
+    )
+
+
+def access_to_json(access: Access) -> dict[str, Any]:
+    """What an AGENT_ACCESS_CHANGED event keeps of the access that was."""
+    return {
+        "tickets": access.tickets.value,
+        "groups": sorted(str(group) for group in access.groups),
+        "organizations": sorted(str(organization) for organization in access.organizations),
+        "permissions": sorted(permission.value for permission in access.permissions),
+    }
+
+
+def access_from_json(data: dict[str, Any]) -> Access:
+    """The inverse of `access_to_json`."""
+    return Access(
+        tickets=TicketAccess(data["tickets"]),
+        groups=frozenset(UUID(group) for group in data["groups"]),
+        organizations=frozenset(UUID(organization) for organization in data["organizations"]),
+        permissions=frozenset(Permission(permission) for permission in data["permissions"]),
+    )

@@ -1,0 +1,334 @@
+"""Comments: agents' replies and notes, the customer's own, and what may still be done to them afterwards."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from domain.composer import Situation, check_can_comment
+from domain.errors import Forbidden, InvalidInput, NotFound, SessionEnded, StaleVersion, TicketClosed
+from domain.idempotency import once
+from domain.locks import confirm_actor, find_ticket, lock_session, lock_ticket, lock_ticket_of, read_settings_locked
+from domain.settings import may_agents_end_sessions
+from domain.tickets import reopen
+from domain.transactions import Call, Transaction, unit_of_work
+from models import (
+    AccountSettings,
+    Channel,
+    Comment,
+    Conversation,
+    Event,
+    EventType,
+    MessagingSession,
+    OutboundEmail,
+    Permission,
+    ReadMark,
+    SessionState,
+    Ticket,
+    User,
+    Visibility,
+    new_id,
+)
+
+LONGEST_BODY = 10_000
+LONGEST_CLIENT_MESSAGE_ID = 200
+LONGEST_REACTION = 16
+REDACTED = "[redacted]"
+DELETED = ""
+
+# Line breaks and tabs are text; the other control characters are not.
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class PostedComment:
+    """The verdict of `post_comment`."""
+
+    comment_id: UUID
+    ticket_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedMessage:
+    """The verdict of changing one's own message, or of redacting somebody's."""
+
+    comment_id: UUID
+
+
+def check_body(body: str, *, field: str = "body") -> None:
+    """Raises InvalidInput unless the text has 1 to LONGEST_BODY characters, at least one of them visible."""
+    if not body.strip():
+        raise InvalidInput("Write something: the text is empty.", field=(field,))
+    if len(body) > LONGEST_BODY:
+        raise InvalidInput(
+            f"The text has {len(body)} characters; {LONGEST_BODY} are the most. Send it in parts.", field=(field,)
+        )
+    if _CONTROL.search(body):
+        raise InvalidInput("The text contains control characters.", field=(field,))
+
+
+async def situation_of(settings: AccountSettings, ticket: Ticket, session: MessagingSession | None) -> Situation:
+    """All that decides what may be done on a ticket."""
+    return Situation(
+        ticket=ticket,
+        session=session,
+        requester=await User.get(id=ticket.requester_id),
+        can_end=await may_agents_end_sessions(settings),
+        collaborate=settings.agents_can_collaborate,
+    )
+
+
+async def post_comment(
+    call: Call, ticket_id: UUID, *, body: str, channel: Channel, expected_version: int | None = None
+) -> PostedComment:
+    """An agent's reply over a channel, or an internal note (R58–R61).
+
+    Raises NotFound, Forbidden, SessionEnded, TicketClosed, ChannelUnavailable, StaleVersion, InvalidInput.
+    """
+    check_body(body)
+
+    async def work(tx: Transaction) -> PostedComment:
+        settings = await read_settings_locked(tx)
+        actor = await confirm_actor(tx)
+        if actor.is_customer:
+            raise Forbidden
+        seen = await find_ticket(tx, ticket_id)
+        # Holding the session orders a message before or after the end of it, never across (R127).
+        session = await lock_session(tx, seen.conversation_id)
+        ticket = await lock_ticket(tx, ticket_id)
+        check_can_comment(actor, await situation_of(settings, ticket, session), channel)
+        check_version(ticket, expected_version)
+        comment = await reply(tx, ticket, body=body, channel=channel, session=session)
+        return PostedComment(comment.id, ticket.id)
+
+    inputs = {"ticket_id": str(ticket_id), "body": body, "channel": channel, "expected_version": expected_version}
+    return await once(call, "postComment", inputs, PostedComment, work)
+
+
+def check_version(ticket: Ticket, expected: int | None) -> None:
+    """Raises StaleVersion when the caller has not seen the ticket as it is (R38)."""
+    if expected is not None and expected != ticket.version:
+        raise StaleVersion(ticket.version, ticket_id=ticket.id)
+
+
+async def reply(
+    tx: Transaction, ticket: Ticket, *, body: str, channel: Channel, session: MessagingSession | None
+) -> Comment:
+    """Store what an agent wrote on a locked ticket, for which he was found entitled."""
+    comment = await add_comment(tx, ticket.conversation_id, ticket, body=body, channel=channel, session=session)
+    if channel is not Channel.INTERNAL_NOTE and ticket.first_replied_at is None:
+        ticket.first_replied_at = tx.now
+    if channel is Channel.EMAIL:
+        requester = await User.get(id=ticket.requester_id)
+        await OutboundEmail.create(
+            account_id=tx.account_id, comment_id=comment.id, to_address=requester.email, created_at=tx.now
+        )
+    return comment
+
+
+async def add_comment(
+    tx: Transaction,
+    conversation_id: UUID,
+    ticket: Ticket | None,
+    *,
+    body: str,
+    channel: Channel,
+    session: MessagingSession | None = None,
+    client_message_id: str | None = None,
+) -> Comment:
+    """Append to the thread of a conversation, whose ticket (or, without one, session) is locked."""
+    conversation = await Conversation.get(id=conversation_id)
+    conversation.last_comment_sequence += 1
+    await conversation.save(update_fields=["last_comment_sequence"])
+    comment = await Comment.create(
+        id=new_id(),
+        account_id=tx.account_id,
+        conversation_id=conversation_id,
+        sequence=conversation.last_comment_sequence,
+        author_kind=tx.actor.kind.value,
+        author_id=tx.actor.id,
+        channel=channel,
+        visibility=Visibility.INTERNAL if channel is Channel.INTERNAL_NOTE else Visibility.PUBLIC,
+        body=body,
+        client_message_id=client_message_id,
+        created_at=tx.now,
+    )
+    _record_comment(tx, EventType.TICKET_COMMENT_ADDED, comment, ticket, session)
+    return comment
+
+
+def _record_comment(
+    tx: Transaction,
+    type: EventType,
+    comment: Comment,
+    ticket: Ticket | None,
+    session: MessagingSession | None,
+    **more: Any,
+) -> Event:
+    return tx.record(
+        type,
+        ticket=ticket,
+        conversation_id=comment.conversation_id,
+        session_id=session.id if session else None,
+        comment_id=comment.id,
+        channel=comment.channel.value,
+        visibility=comment.visibility.value,
+        **more,
+    )
+
+
+async def comment_on_request(call: Call, ticket_id: UUID, *, body: str) -> PostedComment:
+    """The customer comments on his own ticket through the help centre, under the rules of e-mail (R80).
+
+    The ended session stays ended; the ticket is reopened like by any answer of the customer.
+    """
+    check_body(body)
+
+    async def work(tx: Transaction) -> PostedComment:
+        actor = await confirm_actor(tx)
+        if not actor.is_customer:
+            raise Forbidden
+        ticket = await lock_ticket(tx, ticket_id)
+        if ticket.status.value == "CLOSED":
+            raise TicketClosed("This request is closed. Write a new one.")
+        comment = await add_comment(tx, ticket.conversation_id, ticket, body=body, channel=Channel.HELP_CENTER)
+        reopen(tx, ticket)
+        return PostedComment(comment.id, ticket.id)
+
+    inputs = {"ticket_id": str(ticket_id), "body": body}
+    return await once(call, "commentOnRequest", inputs, PostedComment, work)
+
+
+async def edit_message(call: Call, comment_id: UUID, *, body: str) -> ChangedMessage:
+    """The customer corrects a message of his live session. Refused with SessionEnded after the end (R78)."""
+    check_body(body)
+
+    async def change(tx: Transaction, comment: Comment) -> str:
+        comment.body, comment.edited_at = body, tx.now
+        return "EDITED"
+
+    return await _change_own_message(call, comment_id, change)
+
+
+async def delete_message(call: Call, comment_id: UUID) -> ChangedMessage:
+    """The customer takes back a message of his live session; that there was one stays visible."""
+
+    async def change(tx: Transaction, comment: Comment) -> str:
+        comment.body, comment.deleted_at = DELETED, tx.now
+        return "DELETED"
+
+    return await _change_own_message(call, comment_id, change)
+
+
+async def react_to_message(call: Call, comment_id: UUID, *, reaction: str | None) -> ChangedMessage:
+    """The customer puts a sign (an emoji) on a message of his live session, or takes it away."""
+    if reaction is not None and not 0 < len(reaction.strip()) <= LONGEST_REACTION:
+        raise InvalidInput(f"A reaction has 1 to {LONGEST_REACTION} characters.", field=("reaction",))
+
+    async def change(tx: Transaction, comment: Comment) -> str:
+        comment.reaction = reaction
+        return "REACTED"
+
+    return await _change_own_message(call, comment_id, change, own=False)
+
+
+async def _change_own_message(call: Call, comment_id: UUID, change: Any, *, own: bool = True) -> ChangedMessage:
+    async def work(tx: Transaction) -> ChangedMessage:
+        actor = await confirm_actor(tx)
+        if not actor.is_customer:
+            raise Forbidden
+        found = await customer_message(tx, comment_id)
+        session = await lock_session(tx, found.conversation_id)
+        if session is None or session.state is SessionState.ENDED:
+            raise SessionEnded("This conversation has ended; its messages stay as they are.")
+        ticket = await lock_ticket_of(tx, found.conversation_id)
+        comment = await Comment.get(id=comment_id)
+        if own and comment.author_id != actor.id:
+            raise Forbidden("You can change your own messages only.")
+        if comment.deleted_at is not None or comment.redacted_at is not None:
+            raise NotFound
+        what = await change(tx, comment)
+        await comment.save()
+        _record_comment(tx, EventType.TICKET_COMMENT_CHANGED, comment, ticket, session, change=what)
+        return ChangedMessage(comment.id)
+
+    return await unit_of_work(call, work)
+
+
+async def customer_message(tx: Transaction, comment_id: UUID) -> Comment:
+    """A message that this end user can see in his widget. Raises NotFound."""
+    comment = await Comment.get_or_none(id=comment_id, account_id=tx.account_id, channel=Channel.MESSAGING)
+    mine = comment and await Conversation.exists(id=comment.conversation_id, end_user_id=tx.actor.id)
+    if comment is None or not mine:
+        raise NotFound
+    return comment
+
+
+async def redact_comment(call: Call, comment_id: UUID) -> ChangedMessage:
+    """Replace personal text for ever. The history keeps that, when and by whom something was written (R49)."""
+
+    async def work(tx: Transaction) -> ChangedMessage:
+        actor = await confirm_actor(tx)
+        found = await Comment.get_or_none(id=comment_id, account_id=tx.account_id)
+        if found is None:
+            raise NotFound
+        ticket = await lock_ticket_of(tx, found.conversation_id)
+        if ticket is None:
+            raise NotFound
+        await find_ticket(tx, ticket.id)
+        if not actor.may(Permission.REDACT_COMMENTS):
+            raise Forbidden
+        comment = await Comment.get(id=comment_id)
+        if ticket.subject == subject_of(comment.body):
+            ticket.subject = REDACTED
+        comment.body, comment.redacted_at = REDACTED, tx.now
+        await comment.save()
+        _record_comment(tx, EventType.TICKET_COMMENT_CHANGED, comment, ticket, None, change="REDACTED")
+        return ChangedMessage(comment.id)
+
+    return await unit_of_work(call, work)
+
+
+async def mark_read(call: Call, comment_id: UUID) -> UUID:
+    """Note how far the caller has read a conversation. Changes no session and no ticket (R63).
+
+    Returns the conversation's id. A mark never moves back.
+    """
+
+    async def work(tx: Transaction) -> UUID:
+        actor = await confirm_actor(tx)
+        comment = await _readable(tx, comment_id)
+        mark = await ReadMark.get_or_none(conversation_id=comment.conversation_id, reader_id=actor.id)
+        if mark is None:
+            await ReadMark.create(
+                account_id=tx.account_id,
+                conversation_id=comment.conversation_id,
+                reader_id=actor.id,
+                sequence=comment.sequence,
+                read_at=tx.now,
+            )
+        elif mark.sequence < comment.sequence:
+            mark.sequence, mark.read_at = comment.sequence, tx.now
+            await mark.save()
+        return comment.conversation_id
+
+    return await unit_of_work(call, work)
+
+
+async def _readable(tx: Transaction, comment_id: UUID) -> Comment:
+    if tx.actor.is_customer:
+        return await customer_message(tx, comment_id)
+    comment = await Comment.get_or_none(id=comment_id, account_id=tx.account_id)
+    ticket = comment and await Ticket.get_or_none(conversation_id=comment.conversation_id)
+    if comment is None or ticket is None:
+        raise NotFound
+    await find_ticket(tx, ticket.id)
+    return comment
+
+
+def subject_of(body: str) -> str:
+    """The subject of a ticket that begins with this text: its first line, at most 80 characters."""
+    line = " ".join(body.strip().splitlines()[0].split())
+    return line if len(line) <= 80 else line[:79].rstrip() + "…"

@@ -1,0 +1,122 @@
+"""Locks, always taken in one order: settings, actor, end user, session, ticket, ticket number, account position.
+
+Two units of work that take them in this order cannot wait for each other in a circle. On SQLite the whole
+transaction holds the only write lock, and these are plain reads.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from tortoise.models import Model
+
+from domain.actors import Actor, load_access
+from domain.errors import NotFound, Unauthenticated
+from domain.transactions import Transaction
+from domain.visibility import audience_of, may_see, visible_tickets
+from models import AccountSettings, ActorKind, MessagingSession, Role, SessionState, Ticket, TicketCounter, User
+
+
+async def _share(model: type[Model], column: str, value: UUID) -> None:
+    """Hold a row against changes, beside others who hold it too. (Tortoise knows only FOR UPDATE.)"""
+    connection = model._meta.db
+    if connection.capabilities.dialect != "sqlite":
+        table = model._meta.db_table
+        await connection.execute_query(f'SELECT 1 FROM "{table}" WHERE {column} = %s FOR SHARE', [value])  # noqa: S608  # names of ours
+
+
+async def read_settings_locked(tx: Transaction) -> AccountSettings:
+    """The settings, held until the commit: a change of them comes wholly before or wholly after this unit (R13)."""
+    await _share(AccountSettings, "account_id", tx.account_id)
+    return await AccountSettings.get(account_id=tx.account_id)
+
+
+async def lock_settings(tx: Transaction) -> AccountSettings:
+    """The settings, to change them."""
+    return await AccountSettings.filter(account_id=tx.account_id).select_for_update().get()
+
+
+async def confirm_actor(tx: Transaction) -> Actor:
+    """Read again who acts and what he may do, and hold that until the commit (R25). Raises Unauthenticated."""
+    if tx.actor.id is None or tx.actor.kind in (ActorKind.SYSTEM, ActorKind.TRIGGER, ActorKind.BOT):
+        return tx.actor
+    await _share(User, "id", tx.actor.id)
+    user = await User.get_or_none(id=tx.actor.id, account_id=tx.account_id, active=True)
+    if user is None:
+        raise Unauthenticated("This user is no longer active.")
+    if user.role_id is not None:
+        await _share(Role, "id", user.role_id)
+    tx.actor = Actor(
+        account_id=user.account_id,
+        kind=ActorKind(user.kind),
+        id=user.id,
+        access=await load_access(user),
+        token_id=tx.actor.token_id,
+        token_expires_at=tx.actor.token_expires_at,
+    )
+    return tx.actor
+
+
+async def lock_user(tx: Transaction, user_id: UUID) -> User:
+    """An end user, before anything of his conversations; or an agent whose access changes. Raises NotFound."""
+    user = await User.filter(id=user_id, account_id=tx.account_id).select_for_update().get_or_none()
+    if user is None:
+        raise NotFound
+    return user
+
+
+async def lock_session(tx: Transaction, conversation_id: UUID) -> MessagingSession | None:
+    """The session of a conversation. To start or end one, its end user must be locked before."""
+    return (
+        await MessagingSession.filter(account_id=tx.account_id, conversation_id=conversation_id)
+        .select_for_update()
+        .get_or_none()
+    )
+
+
+async def lock_live_session(tx: Transaction, end_user: User) -> MessagingSession | None:
+    """The one session of this (locked) end user that has not ended (R74)."""
+    return (
+        await MessagingSession.filter(account_id=tx.account_id, end_user_id=end_user.id)
+        .exclude(state=SessionState.ENDED)
+        .select_for_update()
+        .get_or_none()
+    )
+
+
+async def find_ticket(tx: Transaction, ticket_id: UUID) -> Ticket:
+    """The ticket, unlocked, to learn whom to lock first. Raises NotFound when the actor may not see it."""
+    ticket = await visible_tickets(tx.actor).get_or_none(id=ticket_id)
+    if ticket is None:
+        raise NotFound
+    return ticket
+
+
+async def lock_ticket(tx: Transaction, ticket_id: UUID) -> Ticket:
+    """The ticket, to change it; what is done to it is saved at the end. Its session must be locked before, if at all.
+
+    Raises NotFound when the actor may not see it now that nobody else can move it.
+    """
+    ticket = await Ticket.filter(id=ticket_id, account_id=tx.account_id).select_for_update().get_or_none()
+    if ticket is None or not (tx.actor.kind is ActorKind.SYSTEM or may_see(tx.actor, audience_of(ticket))):
+        raise NotFound
+    tx.follow(ticket)
+    return ticket
+
+
+async def lock_ticket_of(tx: Transaction, conversation_id: UUID) -> Ticket | None:
+    """The ticket of a conversation, for whoever holds its (locked) session. None while a bot has it alone."""
+    ticket = (
+        await Ticket.filter(account_id=tx.account_id, conversation_id=conversation_id).select_for_update().get_or_none()
+    )
+    if ticket is not None:
+        tx.follow(ticket)
+    return ticket
+
+
+async def take_ticket_number(tx: Transaction) -> int:
+    """The next number, without gaps. After every other lock but the account's position."""
+    counter = await TicketCounter.filter(account_id=tx.account_id).select_for_update().get()
+    counter.last_number += 1
+    await counter.save(update_fields=["last_number"])
+    return counter.last_number

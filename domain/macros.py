@@ -1,0 +1,258 @@
+"""Macros: a prepared update, applied in one call that succeeds or fails as a whole (R110–R113)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from tortoise.expressions import Q
+from tortoise.queryset import QuerySet
+
+from domain.actors import Actor
+from domain.comments import check_body, check_version, reply, situation_of
+from domain.composer import Situation, check_can_comment, check_can_end
+from domain.errors import Forbidden, InvalidInput, NotFound
+from domain.idempotency import once
+from domain.locks import confirm_actor, read_settings_locked
+from domain.sessions import EndOutcome, end_with_message, lock_for_end
+from domain.tickets import change_ticket, check_can_edit, check_values
+from domain.transactions import Call, Transaction, unit_of_work
+from models import (
+    AccountSettings,
+    Channel,
+    EventType,
+    Macro,
+    MessagingSession,
+    Permission,
+    SessionState,
+    Ticket,
+    TicketStatus,
+    User,
+    new_id,
+)
+
+MOST_ACTIONS = 20
+
+
+class MacroActionKind(StrEnum):
+    """What a macro can do. `value` is the text, the status, the tags (comma-separated) or the id of the new owner."""
+
+    PUBLIC_REPLY = "PUBLIC_REPLY"
+    INTERNAL_NOTE = "INTERNAL_NOTE"
+    SET_STATUS = "SET_STATUS"
+    ADD_TAGS = "ADD_TAGS"
+    SET_ASSIGNEE = "SET_ASSIGNEE"
+    SET_GROUP = "SET_GROUP"
+    END_SESSION = "END_SESSION"
+
+
+@dataclass(frozen=True, slots=True)
+class MacroAction:
+    kind: MacroActionKind
+    value: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SavedMacro:
+    """The verdict of `save_macro`."""
+
+    macro_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedMacro:
+    """The verdict of `apply_macro`: the last comment it wrote, and what became of the session if it ended one."""
+
+    ticket_id: UUID
+    comment_id: UUID | None
+    end_outcome: str | None
+
+
+PLACEHOLDERS: dict[str, Callable[[Ticket, User, User], str]] = {
+    "ticket.id": lambda ticket, requester, agent: str(ticket.number),
+    "ticket.subject": lambda ticket, requester, agent: ticket.subject,
+    "ticket.requester.name": lambda ticket, requester, agent: requester.name,
+    "ticket.requester.first_name": lambda ticket, requester, agent: requester.name.split()[0],
+    "agent.name": lambda ticket, requester, agent: agent.name,
+}
+_PLACEHOLDER = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
+
+
+def usable_macros(actor: Actor) -> QuerySet[Macro]:
+    """The shared macros of the account and the actor's own."""
+    return Macro.filter(Q(owner_id=None) | Q(owner_id=actor.id), account_id=actor.account_id)
+
+
+async def save_macro(
+    call: Call,
+    *,
+    title: str,
+    actions: list[MacroAction],
+    shared: bool,
+    active: bool = True,
+    macro_id: UUID | None = None,
+) -> SavedMacro:
+    """Create a macro, or replace one. Shared ones need the right to manage macros (R113)."""
+    _check_macro(title, actions)
+
+    async def work(tx: Transaction) -> SavedMacro:
+        actor = await confirm_actor(tx)
+        macro = await _macro_to_save(actor, macro_id)
+        if actor.is_customer or ((shared or macro.owner_id is None) and not actor.may(Permission.MANAGE_MACROS)):
+            raise Forbidden("Only admins and roles with the right to manage macros may do this.")
+        before = macro.title if macro_id else None
+        macro.owner_id = None if shared else actor.id
+        macro.title, macro.active = title.strip(), active
+        macro.actions = [{"kind": action.kind.value, "value": action.value} for action in actions]
+        if macro_id is None:
+            macro.created_at = tx.now
+        await macro.save()
+        await tx.log("MACRO_SAVED", f"Macro {macro.id}", [{"field": "title", "from": before, "to": macro.title}])
+        return SavedMacro(macro.id)
+
+    return await unit_of_work(call, work)
+
+
+async def _macro_to_save(actor: Actor, macro_id: UUID | None) -> Macro:
+    if macro_id is None:
+        return Macro(id=new_id(), account_id=actor.account_id, owner_id=actor.id)
+    macro = await usable_macros(actor).get_or_none(id=macro_id)
+    if macro is None:
+        raise NotFound
+    return macro
+
+
+def _check_macro(title: str, actions: list[MacroAction]) -> None:
+    if not 0 < len(title.strip()) <= 200:
+        raise InvalidInput("A macro has a title of 1 to 200 characters.", field=("title",))
+    if not 0 < len(actions) <= MOST_ACTIONS:
+        raise InvalidInput(f"A macro has 1 to {MOST_ACTIONS} actions.", field=("actions",))
+    for action in actions:
+        _check_action(action)
+
+
+def _check_action(action: MacroAction) -> None:
+    value = action.value or ""
+    match action.kind:
+        case MacroActionKind.PUBLIC_REPLY | MacroActionKind.INTERNAL_NOTE:
+            check_body(value, field="actions")
+            unknown = set(_PLACEHOLDER.findall(value)) - set(PLACEHOLDERS)
+            if unknown:
+                known = ", ".join(sorted(PLACEHOLDERS))
+                raise InvalidInput(f"Unknown placeholder {min(unknown)!r}; there are {known}.", field=("actions",))
+        case MacroActionKind.SET_STATUS:
+            if value not in TicketStatus.__members__:
+                raise InvalidInput(f"There is no status {value!r}.", field=("actions",))
+            check_values({"status": TicketStatus(value)})
+        case MacroActionKind.ADD_TAGS:
+            check_values({"tags": _tags(value)})
+        case MacroActionKind.SET_ASSIGNEE | MacroActionKind.SET_GROUP:
+            _identifier(value)
+        case MacroActionKind.END_SESSION:
+            pass
+
+
+def _tags(value: str) -> list[str]:
+    return [tag.strip() for tag in value.split(",") if tag.strip()]
+
+
+def _identifier(value: str) -> UUID | None:
+    try:
+        return UUID(value) if value else None
+    except ValueError:
+        raise InvalidInput(f"{value!r} is no id.", field=("actions",)) from None
+
+
+async def apply_macro(
+    call: Call, ticket_id: UUID, macro_id: UUID, *, expected_version: int | None = None
+) -> AppliedMacro:
+    """Do all that the macro says, in its order, or nothing: with the checks of each single act (R112)."""
+
+    async def work(tx: Transaction) -> AppliedMacro:
+        settings = await read_settings_locked(tx)
+        actor = await confirm_actor(tx)
+        ticket, session = await lock_for_end(tx, actor, ticket_id)
+        macro = await usable_macros(actor).get_or_none(id=macro_id, active=True)
+        if macro is None:
+            raise NotFound("There is no such macro.", field=("macroId",))
+        check_version(ticket, expected_version)
+        tx.record(EventType.MACRO_APPLIED, ticket=ticket, macro=str(macro.id), title=macro.title)
+        run = _Run(tx, actor, settings, ticket, session)
+        for action in macro.actions:
+            await run.do(MacroAction(MacroActionKind(action["kind"]), action["value"]))
+        return AppliedMacro(ticket.id, run.comment_id, run.end_outcome)
+
+    inputs = {"ticket_id": str(ticket_id), "macro_id": str(macro_id), "expected_version": expected_version}
+    return await once(call, "applyMacro", inputs, AppliedMacro, work)
+
+
+class _Run:
+    """One application of a macro, under the locks of an end."""
+
+    def __init__(
+        self,
+        tx: Transaction,
+        actor: Actor,
+        settings: AccountSettings,
+        ticket: Ticket,
+        session: MessagingSession | None,
+    ) -> None:
+        self.tx, self.actor, self.settings, self.ticket, self.session = tx, actor, settings, ticket, session
+        self.comment_id: UUID | None = None
+        self.end_outcome: str | None = None
+
+    async def do(self, action: MacroAction) -> None:
+        value = action.value or ""
+        match action.kind:
+            case MacroActionKind.PUBLIC_REPLY:
+                await self._write(value, self._public_channel())
+            case MacroActionKind.INTERNAL_NOTE:
+                await self._write(value, Channel.INTERNAL_NOTE)
+            case MacroActionKind.SET_STATUS:
+                await self._change({"status": TicketStatus(value)})
+            case MacroActionKind.ADD_TAGS:
+                await self._change({"tags": [*self.ticket.tags, *_tags(value)]})
+            case MacroActionKind.SET_ASSIGNEE:
+                await self._change({"assignee_id": _identifier(value)})
+            case MacroActionKind.SET_GROUP:
+                await self._change({"group_id": _identifier(value)})
+            case MacroActionKind.END_SESSION:
+                await self._end()
+
+    def _public_channel(self) -> Channel:
+        """A public reply goes where the ticket came from. After the end of its session it is refused, not diverted."""
+        return Channel.MESSAGING if self.ticket.channel is Channel.MESSAGING else Channel.EMAIL
+
+    async def _situation(self) -> Situation:
+        return await situation_of(self.settings, self.ticket, self.session)
+
+    async def _write(self, text: str, channel: Channel) -> None:
+        check_can_comment(self.actor, await self._situation(), channel)
+        requester = await User.get(id=self.ticket.requester_id)
+        agent = await User.get(id=self.actor.id)
+        body = filled(text, self.ticket, requester, agent)
+        comment = await reply(self.tx, self.ticket, body=body, channel=channel, session=self.session)
+        self.comment_id = comment.id
+
+    async def _change(self, values: dict[str, Any]) -> None:
+        check_can_edit(self.actor, self.ticket)
+        check_values(values)
+        await change_ticket(self.tx, self.ticket, self.session, values)
+
+    async def _end(self) -> None:
+        check_can_end(self.actor, await self._situation())
+        assert self.session is not None
+        if self.session.state is SessionState.ENDED:
+            self.end_outcome = EndOutcome.ALREADY_ENDED.value
+            return
+        end = await end_with_message(self.tx, self.settings, self.ticket, self.session, None)
+        self.end_outcome = end.outcome
+
+
+def filled(text: str, ticket: Ticket, requester: User, agent: User) -> str:
+    """The text with its placeholders replaced. Unknown ones were refused when the macro was saved."""
+    return _PLACEHOLDER.sub(lambda match: PLACEHOLDERS[match[1]](ticket, requester, agent), text)

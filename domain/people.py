@@ -1,0 +1,222 @@
+"""People: making accounts and users, and changing what somebody may reach."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from domain.actors import Actor, access_to_json, load_access, load_actor
+from domain.errors import Forbidden, NotFound
+from domain.locks import confirm_actor, lock_user
+from domain.transactions import Call, Transaction, unit_of_work
+from models import (
+    Account,
+    AccountSettings,
+    EventType,
+    Group,
+    GroupMembership,
+    Organization,
+    OrganizationMembership,
+    Permission,
+    Role,
+    TicketAccess,
+    TicketCounter,
+    Token,
+    User,
+    UserKind,
+    new_id,
+)
+
+TOKEN_PREFIX = "dw"  # noqa: S105  # the public part
+LONGEST_LIFE = timedelta(days=366)
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """A new bearer token. `secret` is shown this once; only its hash is stored."""
+
+    token_id: UUID
+    secret: str
+
+
+async def create_account(slug: str, name: str, now: datetime, *, messaging_enabled: bool = True) -> Account:
+    """An account with its settings and counter. Called inside a unit of work or on an empty installation."""
+    account = await Account.create(id=new_id(), slug=slug, name=name, created_at=now)
+    await TicketCounter.create(id=new_id(), account_id=account.id)
+    await AccountSettings.create(
+        id=new_id(),
+        account_id=account.id,
+        messaging_enabled=messaging_enabled,
+        messaging_enabled_at=now if messaging_enabled else None,
+        messaging_updated_at=now,
+        routing_updated_at=now,
+    )
+    return account
+
+
+def check_can_manage_people(actor: Actor) -> None:
+    if not actor.may(Permission.MANAGE_PEOPLE):
+        raise Forbidden
+
+
+async def set_groups(call: Call, user_id: UUID, group_ids: frozenset[UUID]) -> None:
+    """Put an agent into exactly these groups."""
+
+    async def change(tx: Transaction, user: User) -> None:
+        found = await Group.filter(id__in=list(group_ids), account_id=tx.account_id).count()
+        if found != len(group_ids):
+            raise NotFound("There is no such group.", field=("groupIds",))
+        await GroupMembership.filter(user_id=user.id).delete()
+        for group_id in sorted(group_ids):
+            await GroupMembership.create(account_id=tx.account_id, user_id=user.id, group_id=group_id)
+
+    await _change_access(call, user_id, change)
+
+
+async def set_organizations(call: Call, user_id: UUID, organization_ids: frozenset[UUID]) -> None:
+    """Let an agent look after exactly these organisations."""
+
+    async def change(tx: Transaction, user: User) -> None:
+        found = await Organization.filter(id__in=list(organization_ids), account_id=tx.account_id).count()
+        if found != len(organization_ids):
+            raise NotFound("There is no such organisation.", field=("organizationIds",))
+        await OrganizationMembership.filter(user_id=user.id).delete()
+        for organization_id in sorted(organization_ids):
+            await OrganizationMembership.create(
+                account_id=tx.account_id, user_id=user.id, organization_id=organization_id
+            )
+
+    await _change_access(call, user_id, change)
+
+
+async def set_role(call: Call, user_id: UUID, role_id: UUID) -> None:
+    """Give an agent another role."""
+
+    async def change(tx: Transaction, user: User) -> None:
+        if not await Role.exists(id=role_id, account_id=tx.account_id):
+            raise NotFound("There is no such role.", field=("roleId",))
+        user.role_id = role_id
+        await user.save(update_fields=["role_id"])
+
+    await _change_access(call, user_id, change)
+
+
+async def deactivate(call: Call, user_id: UUID) -> None:
+    """Take an agent's account away. His sockets close, his next call is refused."""
+
+    async def change(tx: Transaction, user: User) -> None:
+        user.active = False
+        await user.save(update_fields=["active"])
+
+    await _change_access(call, user_id, change)
+
+
+async def _change_access(call: Call, user_id: UUID, change: Callable[[Transaction, User], Awaitable[None]]) -> None:
+    """Change what an agent reaches: logged, and told to his live streams by an event in the same transaction."""
+
+    async def work(tx: Transaction) -> None:
+        check_can_manage_people(await confirm_actor(tx))
+        user = await lock_user(tx, user_id)
+        if user.kind is UserKind.END_USER:
+            raise NotFound
+        before = access_to_json(await load_access(user))
+        await change(tx, user)
+        after = access_to_json(await load_access(user))
+        changes: list[dict[str, Any]] = [
+            {"field": key, "from": before[key], "to": after[key]} for key in before if before[key] != after[key]
+        ]
+        if not user.active:
+            changes.append({"field": "active", "from": True, "to": False})
+        if changes:
+            await tx.log("ACCESS_CHANGED", f"User {user.id}", changes)
+            tx.record(EventType.AGENT_ACCESS_CHANGED, user=str(user.id), before=before, active=user.active)
+
+    await unit_of_work(call, work)
+
+
+async def update_role(
+    call: Call, role_id: UUID, *, ticket_access: TicketAccess, permissions: frozenset[Permission]
+) -> None:
+    """Change a role, for everybody who has it: one event for each of them."""
+
+    async def work(tx: Transaction) -> None:
+        check_can_manage_people(await confirm_actor(tx))
+        # The users first, in the order of their ids, then the role: the order in which `confirm_actor` holds them.
+        users = await User.filter(role_id=role_id, account_id=tx.account_id).order_by("id").select_for_update()
+        role = await Role.filter(id=role_id, account_id=tx.account_id).select_for_update().get_or_none()
+        if role is None:
+            raise NotFound
+        before = {user.id: access_to_json(await load_access(user)) for user in users}
+        changes = [
+            {"field": "ticketAccess", "from": role.ticket_access.value, "to": ticket_access.value},
+            {"field": "permissions", "from": sorted(role.permissions), "to": sorted(permissions)},
+        ]
+        role.ticket_access, role.permissions = ticket_access, sorted(permissions)
+        await role.save()
+        await tx.log("ROLE_CHANGED", f"Role {role.id}", [c for c in changes if c["from"] != c["to"]])
+        for user in users:
+            tx.record(EventType.AGENT_ACCESS_CHANGED, user=str(user.id), before=before[user.id], active=user.active)
+
+    await unit_of_work(call, work)
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+async def issue_token(user: User, name: str, now: datetime, *, life: timedelta = timedelta(days=90)) -> IssuedToken:
+    """A new bearer token `dw_<id>_<secret>` for a user, valid for `life` (at most LONGEST_LIFE)."""
+    secret = secrets.token_hex(32)
+    token = await Token.create(
+        id=new_id(),
+        account_id=user.account_id,
+        user_id=user.id,
+        name=name,
+        secret_sha256=_digest(secret),
+        created_at=now,
+        expires_at=now + min(life, LONGEST_LIFE),
+    )
+    return IssuedToken(token.id, f"{TOKEN_PREFIX}_{token.id.hex}_{secret}")
+
+
+async def authenticate(bearer: str, now: datetime) -> Actor | None:
+    """The actor behind a bearer token, or None: unknown, expired, revoked, or of somebody who is gone."""
+    parts = bearer.split("_")
+    if len(parts) != 3 or parts[0] != TOKEN_PREFIX or len(bearer) > 200:
+        return None
+    try:
+        token_id = UUID(hex=parts[1])
+    except ValueError:
+        return None
+    token = await Token.get_or_none(id=token_id)
+    # Compared even when there is no such token, so that both take the same time.
+    right = hmac.compare_digest(token.secret_sha256 if token else _digest(""), _digest(parts[2]))
+    if token is None or not right or token.revoked_at is not None or token.expires_at <= now:
+        return None
+    actor = await load_actor(token.account_id, token.user_id)
+    return actor and Actor(
+        actor.account_id, actor.kind, actor.id, actor.access, token_id=token.id, token_expires_at=token.expires_at
+    )
+
+
+async def revoke_token(call: Call, token_id: UUID) -> None:
+    """End a token at once: calls are refused, and an event closes its sockets. One's own, or with MANAGE_PEOPLE."""
+
+    async def work(tx: Transaction) -> None:
+        actor = await confirm_actor(tx)
+        token = await Token.get_or_none(id=token_id, account_id=tx.account_id)
+        if token is None or (token.user_id != actor.id and not actor.may(Permission.MANAGE_PEOPLE)):
+            raise NotFound
+        if token.revoked_at is None:
+            token.revoked_at = tx.now
+            await token.save(update_fields=["revoked_at"])
+            await tx.log("TOKEN_REVOKED", f"Token {token.id}", [])
+            tx.record(EventType.TOKEN_REVOKED, token=str(token.id), user=str(token.user_id))
+
+    await unit_of_work(call, work)

@@ -1,0 +1,402 @@
+"""Messaging sessions: the customer writes, an agent ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from domain.actors import Actor
+from domain.comments import (
+    LONGEST_CLIENT_MESSAGE_ID,
+    add_comment,
+    check_body,
+    check_version,
+    reply,
+    situation_of,
+    subject_of,
+)
+from domain.composer import check_can_comment, check_can_end
+from domain.errors import ChannelUnavailable, Forbidden, InvalidInput, NotFound, Refusal
+from domain.idempotency import once
+from domain.locks import (
+    confirm_actor,
+    find_ticket,
+    lock_live_session,
+    lock_session,
+    lock_ticket,
+    lock_ticket_of,
+    lock_user,
+    read_settings_locked,
+)
+from domain.routing import routing_outcome
+from domain.tickets import create_ticket, make_active, make_inactive, reopen
+from domain.transactions import Call, Transaction, unit_of_work
+from domain.visibility import visible_tickets
+from models import (
+    AccountSettings,
+    ActorKind,
+    Channel,
+    Comment,
+    Conversation,
+    EndReason,
+    Event,
+    EventType,
+    FirstResponder,
+    InactiveReason,
+    MessagingSession,
+    SessionState,
+    Ticket,
+    TicketCreation,
+    User,
+    new_id,
+)
+
+MOST_AT_ONCE = 100
+
+
+class EndOutcome(StrEnum):
+    ENDED = "ENDED"
+    ALREADY_ENDED = "ALREADY_ENDED"
+
+
+class EndWarning(StrEnum):
+    """What the agent should know, although the end succeeded."""
+
+    CUSTOMER_NOT_TOLD = "CUSTOMER_NOT_TOLD"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnd:
+    """The verdict of `end_session`. `event_id` is the one end event of the session, whoever ended it."""
+
+    outcome: str
+    ticket_id: UUID
+    session_id: UUID
+    event_id: UUID
+    comment_id: UUID | None
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SentMessage:
+    """The verdict of `send_message`: where the message is."""
+
+    comment_id: UUID
+    conversation_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class EndPreview:
+    """What ending would do now. `reason` is the refusal's code when it is not allowed."""
+
+    allowed: bool
+    reason: str | None
+    routing_outcome: str | None
+    ticket: Ticket
+
+
+async def end_session(
+    call: Call, ticket_id: UUID, *, closing_message: str | None = None, expected_version: int | None = None
+) -> SessionEnd:
+    """End the session of a ticket, at once and for everyone (R32).
+
+    With a closing message, message and end are one: the message is stored before the end, or nothing happens (R46).
+    Ending an ended session changes nothing and says who ended it (R35).
+
+    Raises NotFound, Forbidden, FeatureDisabled, NoMessagingSession, TicketClosed, StaleVersion, InvalidInput,
+    BusyRetry.
+    A refusal for want of permission leaves one line in the account's log (R30).
+    """
+    if closing_message is not None:
+        check_body(closing_message, field="closingMessage")
+
+    async def work(tx: Transaction) -> SessionEnd:
+        settings = await read_settings_locked(tx)
+        actor = await confirm_actor(tx)
+        ticket, session = await lock_for_end(tx, actor, ticket_id)
+        situation = await situation_of(settings, ticket, session)
+        check_can_end(actor, situation)
+        assert session is not None  # or check_can_end had raised
+        if session.state is SessionState.ENDED:
+            return await _already_ended(session, ticket)
+        check_version(ticket, expected_version)
+        if closing_message is not None:
+            check_can_comment(actor, situation, Channel.MESSAGING)
+        return await end_with_message(tx, settings, ticket, session, closing_message)
+
+    inputs = {"ticket_id": str(ticket_id), "closing_message": closing_message, "expected_version": expected_version}
+    try:
+        return await once(call, "endSession", inputs, SessionEnd, work)
+    except (NotFound, Forbidden) as refusal:
+        await _log_refused_end(call, ticket_id, refusal)
+        raise
+
+
+async def lock_for_end(tx: Transaction, actor: Actor, ticket_id: UUID) -> tuple[Ticket, MessagingSession | None]:
+    """The ticket and its session, locked behind their end user."""
+    if actor.is_customer:
+        raise Forbidden("A messaging session is ended by the people who answer, not by the customer.")
+    seen = await find_ticket(tx, ticket_id)
+    await lock_user(tx, seen.requester_id)
+    session = await lock_session(tx, seen.conversation_id)
+    return await lock_ticket(tx, ticket_id), session
+
+
+async def end_with_message(
+    tx: Transaction,
+    settings: AccountSettings,
+    ticket: Ticket,
+    session: MessagingSession,
+    closing_message: str | None,
+) -> SessionEnd:
+    """The end of a locked live session by somebody who may, after his closing message."""
+    comment: Comment | None = None
+    warnings: tuple[str, ...] = ()
+    if closing_message is not None:
+        comment = await reply(tx, ticket, body=closing_message, channel=Channel.MESSAGING, session=session)
+    elif settings.remind_agents_to_notify and not await _was_told(tx, settings, session):
+        warnings = (EndWarning.CUSTOMER_NOT_TOLD.value,)
+    event = await end_locked_session(tx, session, ticket, reason=EndReason.AGENT, settings=settings)
+    return SessionEnd(
+        EndOutcome.ENDED.value, ticket.id, session.id, event.id, comment.id if comment else None, warnings
+    )
+
+
+async def end_locked_session(
+    tx: Transaction,
+    session: MessagingSession,
+    ticket: Ticket,
+    *,
+    reason: EndReason | str,
+    settings: AccountSettings | None = None,
+) -> Event:
+    """ACTIVE or INACTIVE → ENDED on a locked session: the one place where a session ends.
+
+    The ticket's own fields stay as they are (R103); nothing is sent to the customer (R108).
+    """
+    reason = EndReason(reason)
+    settings = settings or await AccountSettings.get(account_id=tx.account_id)
+    previous = session.state
+    # The lock already decides who wins. The condition says it once more, for whoever forgets the lock.
+    won = (
+        await MessagingSession.filter(id=session.id)
+        .exclude(state=SessionState.ENDED)
+        .update(
+            state=SessionState.ENDED,
+            inactive_reason=None,
+            ended_at=tx.now,
+            end_reason=reason,
+            ended_by_kind=tx.actor.kind.value,
+            ended_by_id=tx.actor.id,
+        )
+    )
+    assert won == 1, "a locked live session was ended by somebody else"
+    await session.refresh_from_db()
+    return tx.record(
+        EventType.MESSAGING_SESSION_ENDED,
+        ticket=ticket,
+        session_id=session.id,
+        reason=reason.value,
+        previous_state=previous.value,
+        routing_outcome=routing_outcome(settings, ticket, previous).value,
+    )
+
+
+async def _already_ended(session: MessagingSession, ticket: Ticket) -> SessionEnd:
+    event = await Event.get(session_id=session.id, type=EventType.MESSAGING_SESSION_ENDED)
+    return SessionEnd(EndOutcome.ALREADY_ENDED.value, ticket.id, session.id, event.id, None, ())
+
+
+async def _was_told(tx: Transaction, settings: AccountSettings, session: MessagingSession) -> bool:
+    """Whether a person wrote to the customer lately: then he may know that the session ends (R114)."""
+    since = tx.now - timedelta(minutes=settings.remind_within_minutes)
+    return await Comment.filter(
+        conversation_id=session.conversation_id,
+        channel=Channel.MESSAGING,
+        author_kind__in=[ActorKind.AGENT.value, ActorKind.ADMIN.value],
+        created_at__gte=since,
+    ).exists()
+
+
+async def _log_refused_end(call: Call, ticket_id: UUID, refusal: Refusal) -> None:
+    async def work(tx: Transaction) -> None:
+        reason = [{"field": "reason", "from": None, "to": refusal.code.value}]
+        await tx.log("SESSION_END_REFUSED", f"Ticket {ticket_id}", reason)
+
+    await unit_of_work(call, work)
+
+
+async def preview_end(actor: Actor, ticket_id: UUID) -> EndPreview | None:
+    """What `end_session` would do, without doing it. None for a ticket that the actor may not see."""
+    ticket = await visible_tickets(actor).get_or_none(id=ticket_id)
+    if ticket is None:
+        return None
+    session = await MessagingSession.get_or_none(conversation_id=ticket.conversation_id)
+    settings = await AccountSettings.get(account_id=actor.account_id)
+    try:
+        check_can_end(actor, await situation_of(settings, ticket, session))
+    except Refusal as refusal:
+        return EndPreview(False, refusal.code.value, None, ticket)
+    assert session is not None
+    if session.state is SessionState.ENDED:
+        return EndPreview(False, "SESSION_ENDED", None, ticket)
+    return EndPreview(True, None, routing_outcome(settings, ticket, session.state).value, ticket)
+
+
+async def send_message(
+    call: Call, *, body: str, client_message_id: str | None = None, conversation_id: UUID | None = None
+) -> SentMessage:
+    """The customer writes into the messaging channel.
+
+    The message joins his one session that has not ended, or begins a new one with a new ticket (R68, R73).
+    The conversation that a stale widget names decides nothing (R76). A message id that was seen before stores
+    nothing (R75).
+    """
+    check_body(body)
+    if client_message_id is not None and not 0 < len(client_message_id) <= LONGEST_CLIENT_MESSAGE_ID:
+        raise InvalidInput("A client message id has 1 to 200 characters.", field=("clientMessageId",))
+
+    async def work(tx: Transaction) -> SentMessage:
+        settings = await read_settings_locked(tx)
+        if not tx.actor.is_customer or tx.actor.id is None:
+            raise Forbidden("Only customers write messages this way; agents post comments.")
+        customer = await lock_user(tx, tx.actor.id)
+        await confirm_actor(tx)
+        if conversation_id is not None:
+            await _check_own_conversation(customer, conversation_id)
+        earlier = await _sent_before(customer, client_message_id)
+        if earlier is not None:
+            return SentMessage(earlier.id, earlier.conversation_id)
+        session = await lock_live_session(tx, customer)
+        if session is not None:
+            comment = await _continue_session(tx, session, body, client_message_id)
+        else:
+            comment = await _start_session(tx, settings, customer, body, client_message_id)
+        return SentMessage(comment.id, comment.conversation_id)
+
+    return await unit_of_work(call, work)
+
+
+async def _check_own_conversation(customer: User, conversation_id: UUID) -> None:
+    if not await Conversation.exists(id=conversation_id, end_user_id=customer.id):
+        raise NotFound(field=("conversationId",))
+
+
+async def _sent_before(customer: User, client_message_id: str | None) -> Comment | None:
+    if client_message_id is None:
+        return None
+    return await Comment.get_or_none(
+        account_id=customer.account_id, author_id=customer.id, client_message_id=client_message_id
+    )
+
+
+async def _continue_session(
+    tx: Transaction, session: MessagingSession, body: str, client_message_id: str | None
+) -> Comment:
+    ticket = await lock_ticket_of(tx, session.conversation_id)
+    if session.state is SessionState.INACTIVE:
+        await make_active(tx, session, ticket)
+    comment = await add_comment(
+        tx,
+        session.conversation_id,
+        ticket,
+        body=body,
+        channel=Channel.MESSAGING,
+        session=session,
+        client_message_id=client_message_id,
+    )
+    session.last_customer_message_at = tx.now
+    await session.save(update_fields=["last_customer_message_at"])
+    if ticket is not None:
+        reopen(tx, ticket)
+    return comment
+
+
+async def _start_session(
+    tx: Transaction, settings: AccountSettings, customer: User, body: str, client_message_id: str | None
+) -> Comment:
+    if not settings.messaging_enabled:
+        raise ChannelUnavailable("Messaging is switched off.")
+    old = await _last_ticket(customer)
+    conversation = await Conversation.create(
+        id=new_id(),
+        account_id=tx.account_id,
+        end_user_id=customer.id,
+        channel=Channel.MESSAGING,
+        started_at=tx.now,
+    )
+    session = await MessagingSession.create(
+        id=new_id(),
+        account_id=tx.account_id,
+        conversation_id=conversation.id,
+        end_user_id=customer.id,
+        channel=Channel.MESSAGING,
+        started_at=tx.now,
+        last_customer_message_at=tx.now,
+    )
+    ticket: Ticket | None = None
+    if settings.first_responder is FirstResponder.AGENT or settings.ticket_creation is TicketCreation.IMMEDIATE:
+        ticket = await create_ticket(
+            tx,
+            conversation_id=conversation.id,
+            requester=customer,
+            channel=Channel.MESSAGING,
+            subject=subject_of(body),
+            continues=old,
+        )
+    tx.record(
+        EventType.MESSAGING_SESSION_STARTED,
+        ticket=ticket,
+        conversation_id=conversation.id,
+        session_id=session.id,
+    )
+    return await add_comment(
+        tx,
+        conversation.id,
+        ticket,
+        body=body,
+        channel=Channel.MESSAGING,
+        session=session,
+        client_message_id=client_message_id,
+    )
+
+
+async def _last_ticket(customer: User) -> Ticket | None:
+    """The ticket of the customer's last session, which has ended; the new one continues it (R72)."""
+    session = (
+        await MessagingSession.filter(account_id=customer.account_id, end_user_id=customer.id)
+        .order_by("-started_at", "-id")
+        .first()
+    )
+    if session is None:
+        return None
+    return await Ticket.get_or_none(conversation_id=session.conversation_id)
+
+
+async def mark_inactive(call: Call, session_id: UUID, reason: InactiveReason) -> bool:
+    """ACTIVE → INACTIVE, for timers and presence. Returns whether it changed: an ended session stays ended (R129)."""
+
+    async def work(tx: Transaction) -> bool:
+        found = await MessagingSession.get_or_none(id=session_id, account_id=tx.account_id)
+        if found is None:
+            raise NotFound
+        session = await lock_session(tx, found.conversation_id)
+        if session is None or session.state is not SessionState.ACTIVE:
+            return False
+        await make_inactive(tx, session, await lock_ticket_of(tx, session.conversation_id), reason)
+        return True
+
+    return await unit_of_work(call, work)
+
+
+async def takes_typing(actor: Actor, conversation_id: UUID) -> bool:
+    """Whether a typing signal goes anywhere: only while the session lives (R62). Raises NotFound."""
+    session = await MessagingSession.get_or_none(conversation_id=conversation_id, account_id=actor.account_id)
+    if actor.is_customer:
+        if session is None or session.end_user_id != actor.id:
+            raise NotFound
+    elif not await visible_tickets(actor).filter(conversation_id=conversation_id).exists():
+        raise NotFound
+    return session is not None and session.state is not SessionState.ENDED

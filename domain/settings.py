@@ -1,0 +1,147 @@
+"""The settings of messaging and routing: their defaults, and changing them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from domain.actors import Actor
+from domain.errors import Forbidden, InvalidInput, StaleVersion
+from domain.idempotency import once
+from domain.locks import confirm_actor, lock_settings
+from domain.transactions import Call, Transaction
+from models import AccountSettings, ActorKind, Deployment, EventType, Permission
+
+MESSAGING_FIELDS = (
+    "messaging_enabled",
+    "agents_can_end_sessions",
+    "agents_can_collaborate",
+    "remind_agents_to_notify",
+    "remind_within_minutes",
+    "inactive_after_minutes",
+    "inactive_unassigned_after_minutes",
+    "ticket_creation",
+    "first_responder",
+)
+ROUTING_FIELDS = (
+    "routing_mode",
+    "routing_method",
+    "count_inactive_toward_capacity",
+    "route_agent_ended_sessions_as_email",
+)
+MINUTES = ("remind_within_minutes", "inactive_after_minutes", "inactive_unassigned_after_minutes")
+MOST_MINUTES = 7 * 24 * 60
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsChange:
+    """The verdict of a change."""
+
+    changed: bool
+
+
+def agents_can_end_sessions(settings: AccountSettings, since: datetime) -> bool:
+    """What an admin saved, or else the default: on for those who got messaging at or after `since` (R1–R5)."""
+    if settings.agents_can_end_sessions is not None:
+        return settings.agents_can_end_sessions
+    return settings.messaging_enabled_at is None or settings.messaging_enabled_at >= since
+
+
+async def ending_sessions_since() -> datetime:
+    """The release instant of this installation (D10): the first migration, unless the deployment says otherwise."""
+    return (await Deployment.get(id=1)).ending_sessions_since
+
+
+async def may_agents_end_sessions(settings: AccountSettings) -> bool:
+    """The effective value of the setting."""
+    return agents_can_end_sessions(settings, await ending_sessions_since())
+
+
+def check_can_read_settings(actor: Actor) -> None:
+    if not (actor.is_staff and actor.may(Permission.MANAGE_CHANNELS)):
+        raise Forbidden
+
+
+def check_can_manage_channels(actor: Actor) -> None:
+    """Raises Forbidden for all but admins and roles with the right to manage channels (R8)."""
+    if actor.kind is ActorKind.PARTNER or not actor.may(Permission.MANAGE_CHANNELS):
+        raise Forbidden
+
+
+async def update_messaging_settings(
+    call: Call, values: dict[str, Any], *, expected_version: int | None = None
+) -> SettingsChange:
+    """Save new values; a value that is equal to the stored one is no change (R6, R9)."""
+    return await _update(call, "updateMessagingSettings", values, MESSAGING_FIELDS, expected_version)
+
+
+async def update_routing_settings(
+    call: Call, values: dict[str, Any], *, expected_version: int | None = None
+) -> SettingsChange:
+    return await _update(call, "updateRoutingSettings", values, ROUTING_FIELDS, expected_version)
+
+
+async def _update(
+    call: Call, operation: str, values: dict[str, Any], allowed: tuple[str, ...], expected_version: int | None
+) -> SettingsChange:
+    _check_values(values, allowed)
+
+    async def work(tx: Transaction) -> SettingsChange:
+        # The settings first: this is their order among the locks.
+        settings = await lock_settings(tx)
+        check_can_manage_channels(await confirm_actor(tx))
+        version = "messaging_version" if allowed is MESSAGING_FIELDS else "routing_version"
+        if expected_version is not None and expected_version != getattr(settings, version):
+            raise StaleVersion(getattr(settings, version))
+        changes = await _apply(tx, settings, values)
+        if not changes:
+            return SettingsChange(changed=False)
+        setattr(settings, version, getattr(settings, version) + 1)
+        setattr(settings, version.replace("version", "updated_at"), tx.now)
+        await settings.save()
+        await tx.log("SETTINGS_CHANGED", operation.removeprefix("update"), changes)
+        messaging = allowed is MESSAGING_FIELDS
+        tx.record(
+            EventType.MESSAGING_SETTINGS_CHANGED if messaging else EventType.ROUTING_SETTINGS_CHANGED,
+            changes=changes,
+        )
+        return SettingsChange(changed=True)
+
+    inputs = {"values": values, "expected_version": expected_version}
+    return await once(call, operation, inputs, SettingsChange, work)
+
+
+async def _apply(tx: Transaction, settings: AccountSettings, values: dict[str, Any]) -> list[dict[str, Any]]:
+    before = {name: getattr(settings, name) for name in values}
+    if "agents_can_end_sessions" in values:
+        # Compared with what was in force: saving the default's own value says nothing new (R9).
+        before["agents_can_end_sessions"] = await may_agents_end_sessions(settings)
+    changes = []
+    for name, value in values.items():
+        if value != before[name]:
+            setattr(settings, name, value)
+            changes.append({"field": name, "from": plain(before[name]), "to": plain(value)})
+    if settings.messaging_enabled and settings.messaging_enabled_at is None:
+        settings.messaging_enabled_at = tx.now
+    return changes
+
+
+def _check_values(values: dict[str, Any], allowed: tuple[str, ...]) -> None:
+    for name, value in values.items():
+        if name not in allowed:
+            raise InvalidInput(f"There is no setting {name!r} here.", field=(name,))
+        if value is None:
+            raise InvalidInput("A setting has a value; leave it out to keep the stored one.", field=(name,))
+        if name in MINUTES and not 1 <= value <= MOST_MINUTES:
+            raise InvalidInput(f"Minutes lie between 1 and {MOST_MINUTES}.", field=(name,))
+
+
+def plain(value: Any) -> Any:
+    """An enum as its value, an identifier or a moment as text: what logs and events keep."""
+    if isinstance(value, Enum):
+        return value.value
+    if value is None or isinstance(value, bool | int | str | list | dict):
+        return value
+    return str(value)

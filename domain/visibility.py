@@ -1,0 +1,86 @@
+"""Who may see a ticket. One rule, in two forms: for one ticket, and for a query. A test keeps the two equal.
+
+Queries, mutations and every delivery of every subscription ask here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from tortoise.expressions import Q
+from tortoise.queryset import QuerySet
+
+from domain.actors import Access, Actor
+from models import ActorKind, Ticket, TicketAccess
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """The attributes of a ticket that decide who may see it."""
+
+    account_id: UUID
+    requester_id: UUID
+    group_id: UUID | None
+    organization_id: UUID | None
+    assignee_id: UUID | None
+
+
+def audience_of(ticket: Ticket) -> Audience:
+    return Audience(ticket.account_id, ticket.requester_id, ticket.group_id, ticket.organization_id, ticket.assignee_id)
+
+
+def audience_from_json(account_id: UUID, attributes: dict[str, Any]) -> Audience:
+    """The audience that an event keeps of its ticket (`ticket_before`, `ticket_after`)."""
+
+    def identifier(name: str) -> UUID | None:
+        return UUID(attributes[name]) if attributes.get(name) else None
+
+    requester = UUID(attributes["requester_id"])
+    return Audience(
+        account_id, requester, identifier("group_id"), identifier("organization_id"), identifier("assignee_id")
+    )
+
+
+def may_see(actor: Actor, audience: Audience) -> bool:
+    """Whether this actor may see a ticket with these attributes."""
+    if actor.account_id != audience.account_id:
+        return False
+    if actor.kind is ActorKind.END_USER:
+        return audience.requester_id == actor.id
+    return reaches(actor.access, actor.id, audience)
+
+
+def reaches(access: Access, user_id: UUID | None, audience: Audience) -> bool:
+    """Whether an access reaches a ticket of its own account. Being copied in or mentioned gives nothing (R31)."""
+    match access.tickets:
+        case TicketAccess.ALL:
+            return True
+        case TicketAccess.GROUPS:
+            return audience.group_id in access.groups
+        case TicketAccess.ORGANIZATIONS:
+            return audience.organization_id in access.organizations
+        case TicketAccess.ASSIGNED:
+            return user_id is not None and audience.assignee_id == user_id
+
+
+def visible_tickets(actor: Actor) -> QuerySet[Ticket]:
+    """The query of all tickets that this actor may see."""
+    tickets = Ticket.filter(account_id=actor.account_id)
+    if actor.kind is ActorKind.END_USER:
+        return tickets.filter(requester_id=actor.id)
+    return tickets.filter(reached(actor.access, actor.id))
+
+
+def reached(access: Access, user_id: UUID | None) -> Q:
+    """`reaches` as a condition of a query over tickets."""
+    match access.tickets:
+        case TicketAccess.ALL:
+            return Q()
+        case TicketAccess.GROUPS:
+            return Q(group_id__in=list(access.groups))
+        case TicketAccess.ORGANIZATIONS:
+            return Q(organization_id__in=list(access.organizations))
+        case TicketAccess.ASSIGNED:
+            return Q(assignee_id=user_id) & Q(assignee_id__isnull=False)

@@ -1,0 +1,176 @@
+"""Opening, migrating and closing the database, and which connection a query goes through."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import psycopg
+import psycopg_pool
+from tortoise import Tortoise
+from tortoise.backends.base.executor import EXECUTOR_CACHE
+from tortoise.exceptions import OperationalError, TransactionManagementError
+from tortoise.migrations.autodetector import MigrationAutodetector
+from tortoise.migrations.executor import MigrationExecutor
+from tortoise.migrations.recorder import MigrationRecorder
+from tortoise.models import Model
+
+from models.base import new_id as new_id  # re-exported for migrations
+
+WRITER = "default"
+READER = "reader"
+
+inside_transaction: ContextVar[bool] = ContextVar("inside_transaction", default=False)
+
+
+class BadDatabaseUrl(ValueError):
+    """The URL names no database that Deskwire can use."""
+
+
+class ReadsBesideWrites:
+    """Tortoise's router: reads go beside the writer, except inside a transaction, which must see its own writes."""
+
+    def db_for_read(self, model: type[Model]) -> str:
+        return WRITER if inside_transaction.get() else READER
+
+    def db_for_write(self, model: type[Model]) -> str:
+        return WRITER
+
+
+def is_sqlite(url: str) -> bool:
+    return url.startswith("sqlite:")
+
+
+def sqlite_file(url: str) -> Path:
+    """The file of a `sqlite:` URL: `sqlite://relative/path` or `sqlite:///absolute/path`."""
+    path = url.removeprefix("sqlite:").removeprefix("//")
+    if not path or path == ":memory:":
+        raise BadDatabaseUrl("SQLite needs a file (sqlite://var/deskwire.db): two connections share it")
+    return Path(path)
+
+
+def connections(url: str, *, pool_size: int = 10) -> dict[str, Any]:
+    """Tortoise's connection settings for a `sqlite:`, `postgres:` or `postgresql:` URL."""
+    if is_sqlite(url):
+        engine, credentials = "models.sqlite", _sqlite_credentials(url)
+    elif urlsplit(url).scheme in ("postgres", "postgresql", "psycopg"):
+        engine, credentials = "models.postgres", _postgres_credentials(url, pool_size)
+    else:
+        raise BadDatabaseUrl(
+            f"{url.split(':', 1)[0]!r} is no database that Deskwire knows; use sqlite:// or postgres://"
+        )
+    return {
+        WRITER: {"engine": engine, "credentials": credentials},
+        READER: {"engine": engine, "credentials": credentials | {"read_only": True}},
+    }
+
+
+def _sqlite_credentials(url: str) -> dict[str, Any]:
+    # FULL: what was answered is on the disk. NORMAL may forget the last commits when the power fails.
+    return {"file_path": str(sqlite_file(url)), "synchronous": "FULL", "busy_timeout": 5000, "cache_size": -16000}
+
+
+def _postgres_credentials(url: str, pool_size: int) -> dict[str, Any]:
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    return {
+        "host": query.pop("host", None) or parts.hostname or "localhost",
+        "port": parts.port or int(query.pop("port", "5432")),
+        "user": query.pop("user", None) or unquote(parts.username or "postgres"),
+        "password": query.pop("password", None) or unquote(parts.password or ""),
+        "database": unquote(parts.path.lstrip("/")) or "postgres",
+        "application_name": "deskwire",
+        "minsize": 1,
+        "maxsize": pool_size,
+        # What else the URL says (sslmode, …) is for the driver.
+        "server_settings": query,
+    }
+
+
+def configuration(url: str, *, pool_size: int = 10) -> dict[str, Any]:
+    """Tortoise's whole configuration."""
+    return {
+        "connections": connections(url, pool_size=pool_size),
+        "apps": {"models": {"models": ["models"], "default_connection": WRITER, "migrations": "models.migrations"}},
+        "routers": [ReadsBesideWrites],
+        "use_tz": True,
+        "timezone": "UTC",
+    }
+
+
+@asynccontextmanager
+async def opened(url: str, *, pool_size: int = 10) -> AsyncIterator[None]:
+    """The database, for the tasks of this process. One at a time."""
+    if is_sqlite(url):
+        sqlite_file(url).parent.mkdir(parents=True, exist_ok=True)
+    context = await Tortoise.init(config=configuration(url, pool_size=pool_size), _enable_global_fallback=True)
+    try:
+        # The writer first: it switches a new file to WAL, which a reader cannot.
+        await context.db(WRITER).execute_query("SELECT 1")
+        yield
+    finally:
+        await Tortoise.close_connections()
+        # Tortoise keeps ready SQL by the connection's name, in the dialect of the first database of that name.
+        EXECUTOR_CACHE.clear()
+
+
+async def migrate(report: Callable[[str], None] = lambda line: None) -> int:
+    """Apply what is missing to the opened database. Returns the number of migrations applied."""
+    applied: list[str] = []
+
+    def progress(event: str, app: str, name: str) -> None:
+        if event == "apply_start":
+            report(f"applying {name}")
+            applied.append(name)
+
+    await _executor().migrate(progress=progress)
+    return len(applied)
+
+
+async def pending_migrations() -> list[str]:
+    """The names of the migrations that the opened database has not seen."""
+    return [step.migration.name for step in await _executor().plan()]
+
+
+class _Recorder(MigrationRecorder):
+    """Tortoise's recorder writes `$1` for every PostgreSQL driver; psycopg's is `%s`."""
+
+    def _placeholder(self, pos: int) -> str:
+        return "%s" if self._dialect == "postgres" else "?"
+
+
+def _executor() -> MigrationExecutor:
+    connection = Tortoise.get_connection(WRITER)
+    executor = MigrationExecutor(connection, configuration("sqlite://unused")["apps"])
+    executor.recorder = executor.loader.recorder = _Recorder(connection)
+    return executor
+
+
+async def unwritten_migrations() -> list[str]:
+    """What the models say and no migration does yet. Empty, or a test fails."""
+    assert Tortoise.apps is not None
+    detector = MigrationAutodetector(Tortoise.apps, configuration("sqlite://unused")["apps"])
+    return [writer.as_string() for writer in await detector.changes()]
+
+
+def is_contention(error: BaseException) -> bool:
+    """Whether trying the same transaction again may succeed: somebody else was in the way."""
+    if isinstance(error, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure):
+        return True
+    if isinstance(error, psycopg.errors.LockNotAvailable | psycopg_pool.PoolTimeout):
+        return True
+    return isinstance(error, OperationalError | TransactionManagementError) and "database is locked" in str(error)
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether the database cannot be reached, is full or is going away: the caller may try again later."""
+    if isinstance(error, psycopg.OperationalError):
+        return True
+    text = str(error)
+    return isinstance(error, OperationalError) and any(
+        words in text for words in ("database or disk is full", "disk I/O error", "unable to open")
+    )

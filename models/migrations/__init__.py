@@ -1,0 +1,1 @@
+"""Tortoise's own migrations: forward only, in the order of their numbers."""
