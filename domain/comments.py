@@ -175,6 +175,8 @@ def _record_comment(
         comment_id=comment.id,
         channel=comment.channel.value,
         visibility=comment.visibility.value,
+        # Whose widget shows it: the stream of a customer is told from this alone.
+        customer=str(session.end_user_id) if session and comment.channel is Channel.MESSAGING else None,
         **more,
     )
 
@@ -330,5 +332,6 @@ async def _readable(tx: Transaction, comment_id: UUID) -> Comment:
 
 def subject_of(body: str) -> str:
     """The subject of a ticket that begins with this text: its first line, at most 80 characters."""
-    line = " ".join(body.strip().splitlines()[0].split())
+    # A text that was taken back is empty, and has no first line.
+    line = " ".join(next(iter(body.strip().splitlines()), "").split())
     return line if len(line) <= 80 else line[:79].rstrip() + "…"

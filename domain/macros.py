@@ -76,7 +76,7 @@ PLACEHOLDERS: dict[str, Callable[[Ticket, User, User], str]] = {
     "ticket.id": lambda ticket, requester, agent: str(ticket.number),
     "ticket.subject": lambda ticket, requester, agent: ticket.subject,
     "ticket.requester.name": lambda ticket, requester, agent: requester.name,
-    "ticket.requester.first_name": lambda ticket, requester, agent: requester.name.split()[0],
+    "ticket.requester.first_name": lambda ticket, requester, agent: requester.name.strip().partition(" ")[0],
     "agent.name": lambda ticket, requester, agent: agent.name,
 }
 _PLACEHOLDER = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
@@ -235,6 +235,7 @@ class _Run:
         requester = await User.get(id=self.ticket.requester_id)
         agent = await User.get(id=self.actor.id)
         body = filled(text, self.ticket, requester, agent)
+        check_body(body, field="macroId")  # once more: placeholders can make it empty or too long
         comment = await reply(self.tx, self.ticket, body=body, channel=channel, session=self.session)
         self.comment_id = comment.id
 

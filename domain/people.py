@@ -153,7 +153,7 @@ async def update_role(
         if role is None:
             raise NotFound
         before = {user.id: access_to_json(await load_access(user)) for user in users}
-        changes = [
+        changes: list[dict[str, Any]] = [
             {"field": "ticketAccess", "from": role.ticket_access.value, "to": ticket_access.value},
             {"field": "permissions", "from": sorted(role.permissions), "to": sorted(permissions)},
         ]

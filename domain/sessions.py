@@ -18,7 +18,7 @@ from domain.comments import (
     subject_of,
 )
 from domain.composer import check_can_comment, check_can_end
-from domain.errors import ChannelUnavailable, Forbidden, InvalidInput, NotFound, Refusal
+from domain.errors import ChannelUnavailable, Forbidden, InvalidInput, NotFound, Refusal, Unauthenticated
 from domain.idempotency import once
 from domain.locks import (
     confirm_actor,
@@ -129,7 +129,7 @@ async def end_session(
     inputs = {"ticket_id": str(ticket_id), "closing_message": closing_message, "expected_version": expected_version}
     try:
         return await once(call, "endSession", inputs, SessionEnd, work)
-    except (NotFound, Forbidden) as refusal:
+    except (NotFound, Forbidden, Unauthenticated) as refusal:
         await _log_refused_end(call, ticket_id, refusal)
         raise
 

@@ -54,6 +54,11 @@ async def ending_sessions_since() -> datetime:
     return (await Deployment.get(id=1)).ending_sessions_since
 
 
+async def set_ending_sessions_since(moment: datetime) -> None:
+    """What the deployment says instead."""
+    await Deployment.filter(id=1).update(ending_sessions_since=moment)
+
+
 async def may_agents_end_sessions(settings: AccountSettings) -> bool:
     """The effective value of the setting."""
     return agents_can_end_sessions(settings, await ending_sessions_since())
@@ -97,6 +102,8 @@ async def _update(
             raise StaleVersion(getattr(settings, version))
         changes = await _apply(tx, settings, values)
         if not changes:
+            # A default that an admin confirms is no change (R9), but from now on it is the value that he saved (R5).
+            await settings.save()
             return SettingsChange(changed=False)
         setattr(settings, version, getattr(settings, version) + 1)
         setattr(settings, version.replace("version", "updated_at"), tx.now)
@@ -116,12 +123,12 @@ async def _update(
 async def _apply(tx: Transaction, settings: AccountSettings, values: dict[str, Any]) -> list[dict[str, Any]]:
     before = {name: getattr(settings, name) for name in values}
     if "agents_can_end_sessions" in values:
-        # Compared with what was in force: saving the default's own value says nothing new (R9).
+        # Compared with what was in force: saving the default's own value changes nothing (R9).
         before["agents_can_end_sessions"] = await may_agents_end_sessions(settings)
     changes = []
     for name, value in values.items():
+        setattr(settings, name, value)
         if value != before[name]:
-            setattr(settings, name, value)
             changes.append({"field": name, "from": plain(before[name]), "to": plain(value)})
     if settings.messaging_enabled and settings.messaging_enabled_at is None:
         settings.messaging_enabled_at = tx.now

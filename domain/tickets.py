@@ -129,7 +129,8 @@ def set_field(tx: Transaction, ticket: Ticket, name: str, value: Any) -> None:
     setattr(ticket, name, value)
     if name == "status":
         ticket.status_changed_at = tx.now
-        ticket.solved_at = tx.now if value is TicketStatus.SOLVED else None
+        if value is not TicketStatus.CLOSED:  # a closed ticket stays solved when it was solved (R107)
+            ticket.solved_at = tx.now if value is TicketStatus.SOLVED else None
     shown = name.removesuffix("_id")
     tx.record(EventType.TICKET_FIELD_CHANGED, ticket=ticket, field=shown, **{"from": plain(before), "to": plain(value)})
 

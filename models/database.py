@@ -17,9 +17,11 @@ from tortoise.exceptions import OperationalError, TransactionManagementError
 from tortoise.migrations.autodetector import MigrationAutodetector
 from tortoise.migrations.executor import MigrationExecutor
 from tortoise.migrations.recorder import MigrationRecorder
+from tortoise.migrations.schema_editor.base import BaseSchemaEditor
 from tortoise.models import Model
 
 from models.base import new_id as new_id  # re-exported for migrations
+from models.constraints import PostgresEditor, SqliteEditor
 
 WRITER = "default"
 READER = "reader"
@@ -118,6 +120,16 @@ async def opened(url: str, *, pool_size: int = 10) -> AsyncIterator[None]:
         EXECUTOR_CACHE.clear()
 
 
+async def probe() -> bool:
+    """Whether the database answers."""
+    try:
+        for name in (WRITER, READER):
+            await Tortoise.get_connection(name).execute_query("SELECT 1")
+    except Exception:  # whatever it is, we are not ready
+        return False
+    return True
+
+
 async def migrate(report: Callable[[str], None] = lambda line: None) -> int:
     """Apply what is missing to the opened database. Returns the number of migrations applied."""
     applied: list[str] = []
@@ -143,9 +155,17 @@ class _Recorder(MigrationRecorder):
         return "%s" if self._dialect == "postgres" else "?"
 
 
+class _Executor(MigrationExecutor):
+    """Tortoise's executor with editors of ours."""
+
+    def _schema_editor(self, atomic: bool = True, collect_sql: bool = False) -> BaseSchemaEditor:
+        editor = SqliteEditor if self.connection.capabilities.dialect == "sqlite" else PostgresEditor
+        return editor(self.connection, atomic=atomic, collect_sql=collect_sql)
+
+
 def _executor() -> MigrationExecutor:
     connection = Tortoise.get_connection(WRITER)
-    executor = MigrationExecutor(connection, configuration("sqlite://unused")["apps"])
+    executor = _Executor(connection, configuration("sqlite://unused")["apps"])
     executor.recorder = executor.loader.recorder = _Recorder(connection)
     return executor
 

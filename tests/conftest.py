@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
+from starlette.applications import Starlette
 
+from deskwire.app import create_app
+from deskwire.config import Config
+from domain.actors import Actor
+from domain.people import issue_token
+from models import User, utc_now
 from models.database import opened
+from tests.client import Client
 from tests.databases import Postgres, Sqlite, postgres_server
 from tests.factories import World
+
+SignIn = Callable[[Actor], Awaitable[Client]]
 
 BACK_ENDS = ("sqlite", "postgres")
 
@@ -49,3 +58,22 @@ async def world(database: str) -> World:
 async def other_world(world: World) -> World:
     """A second account beside it."""
     return await World.create("globex")
+
+
+@pytest.fixture
+async def app(database: str) -> AsyncIterator[Starlette]:
+    """The application on the test's database, with its hub running."""
+    app = create_app(Config(database_url=database, poll_seconds=0.2))
+    async with app.state.deskwire.running():
+        yield app
+
+
+@pytest.fixture
+def sign_in(app: Starlette) -> SignIn:
+    """Makes the client of an actor."""
+
+    async def signed_in(actor: Actor) -> Client:
+        user = await User.get(id=actor.id)
+        return Client(app, (await issue_token(user, "test", utc_now())).secret)
+
+    return signed_in

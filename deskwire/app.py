@@ -1,0 +1,185 @@
+"""The application: routes, the life of a process, and what every operation is given."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from broadcaster import Broadcast
+from graphql import GraphQLError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from deskwire.config import BadConfiguration, Config
+from deskwire.http import METHODS, graphql_endpoint
+from deskwire.schema import build_schema
+from domain.actors import Actor
+from domain.errors import Unauthenticated
+from domain.people import authenticate
+from domain.settings import set_ending_sessions_since
+from domain.transactions import announce_to
+from execution.engine import Engine
+from models import utc_now
+from models.database import opened, pending_migrations, probe
+from resolvers.loaders import loaders_for
+from schema.context import Context
+from subscriptions.feeds import LiveFeeds
+from subscriptions.hub import Hub
+from subscriptions.resume import Cursors
+from subscriptions.transport import Doors, Socket
+
+log = logging.getLogger("deskwire")
+
+
+class NotSignedIn(Unauthenticated):
+    """Over HTTP."""
+
+    status = 401
+
+
+def report(error: BaseException, shown: GraphQLError) -> str:
+    """Log an internal error once; what the client gets is this id."""
+    identifier = uuid4().hex
+    log.error("internal error %s at %s", identifier, shown.path, exc_info=error)
+    return identifier
+
+
+class Deskwire:
+    """One process: the hub, the engine, and the doors to them. `database` is opened by the life span of the app."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.broadcast = Broadcast(config.broadcast_url)
+        cursors = Cursors(config.secret_key.encode(), retention=timedelta(days=config.cursor_days))
+        self.hub = Hub(self.broadcast, cursors, poll_seconds=config.poll_seconds)
+        self.feeds = LiveFeeds(self.hub)
+        self.engine = Engine(
+            build_schema(), report=report, introspection=not config.is_production, suggestions=not config.is_production
+        )
+        self.stopping = asyncio.Event()
+        self.doors = Doors(self._known, self.context_for, self._guarded)
+
+    def context_for(self, actor: Actor) -> Context:
+        return Context(actor=actor, loaders=loaders_for(actor), feeds=self.feeds)
+
+    async def signed_in(self, request: Request) -> Actor:
+        """The actor of an HTTP request. Raises NotSignedIn."""
+        kind, _, token = request.headers.get("authorization", "").partition(" ")
+        actor = await self._known(token.strip()) if kind.lower() == "bearer" else None
+        if actor is None:
+            raise NotSignedIn
+        return actor
+
+    async def _known(self, token: str) -> Actor | None:
+        return await authenticate(token, utc_now())
+
+    def _guarded(self, actor: Actor) -> AbstractAsyncContextManager[asyncio.Event]:
+        assert actor.id is not None
+        return self.hub.guarded(actor.account_id, actor.id, actor.token_id)
+
+    async def socket(self, websocket: WebSocket) -> None:
+        await Socket(websocket, self.engine, self.doors, self.stopping).serve()
+
+    async def livez(self, request: Request) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    async def readyz(self, request: Request) -> Response:
+        """503 while stopping or without a database. Without the broadcaster we are degraded, and still ready."""
+        if self.stopping.is_set() or not await probe():
+            return JSONResponse({"status": "not ready"}, 503)
+        return JSONResponse({"status": "ready" if self.hub.hears else "degraded", "hears": self.hub.hears})
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The hub, on an opened database. If it dies, so does the process: a silent hub is an outage nobody sees."""
+        await self.broadcast.connect()
+        announce_to(self.hub.announce)
+        hub = asyncio.create_task(self.hub.run())
+        hub.add_done_callback(self._stop_with_hub)
+        try:
+            yield
+        finally:
+            self.stopping.set()
+            announce_to(None)
+            hub.cancel()
+            await asyncio.gather(hub, return_exceptions=True)
+            await self.broadcast.disconnect()
+
+    def _stop_with_hub(self, hub: asyncio.Task[None]) -> None:
+        if not self.stopping.is_set() and not hub.cancelled():
+            log.critical("the hub died; this process stops", exc_info=hub.exception())
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    @asynccontextmanager
+    async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        async with served_alone(self.config), opened(self.config.database_url, pool_size=self.config.pool_size):
+            missing = await pending_migrations()
+            if missing:
+                raise BadConfiguration(
+                    f"The database lacks {len(missing)} migrations: run 'python -m deskwire migrate'."
+                )
+            if self.config.ending_sessions_since is not None:
+                await set_ending_sessions_since(self.config.ending_sessions_since)
+            async with self.running():
+                yield
+
+
+@asynccontextmanager
+async def served_alone(config: Config) -> AsyncIterator[None]:
+    """A SQLite file is served by one process. A second one is told so at once."""
+    path = config.lock_file
+    if path is None:
+        yield
+        return
+    with _locked(path):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Any:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadConfiguration(
+                f"Another process serves {path.name.removesuffix('.serving')} already. "
+                "One process serves a SQLite file: stop the other one, or use PostgreSQL (DESKWIRE_DATABASE_URL=postgres://…)."
+            ) from None
+        yield
+
+
+Pages = Callable[[Deskwire], Sequence[BaseRoute]]
+
+
+def create_app(config: Config, pages: Pages = lambda deskwire: ()) -> Starlette:
+    """The ASGI application."""
+    deskwire = Deskwire(config)
+    endpoint: Callable[[Request], Awaitable[Response]] = graphql_endpoint(
+        deskwire.engine, deskwire.signed_in, deskwire.context_for, allow_get=config.allow_get
+    )
+    app = Starlette(
+        routes=[
+            Route("/graphql", endpoint, methods=list(METHODS)),
+            WebSocketRoute("/graphql", deskwire.socket),
+            Route("/livez", deskwire.livez),
+            Route("/readyz", deskwire.readyz),
+            *pages(deskwire),
+        ],
+        lifespan=deskwire.lifespan,
+    )
+    app.state.deskwire = deskwire
+    return app

@@ -1,0 +1,99 @@
+"""Configuration, from the environment. Every variable, its default and what it is for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from pathlib import Path
+
+DEVELOPMENT_KEY = "development-only-key-that-production-refuses"
+SHORTEST_KEY = 32
+
+
+class BadConfiguration(ValueError):
+    """A variable that cannot be used. Says which, and what to set instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Each field is the variable DESKWIRE_<FIELD> in capitals.
+
+    database_url      sqlite://var/deskwire.db, or postgres://user:password@host/database
+    broadcast_url     memory:// for one process; redis://host or postgres://host/database for several
+    host, port        where `serve` listens
+    env               development, or production, which refuses unsafe settings and serves no pages
+    secret_key        signs cursors; at least 32 characters, the same for all processes
+    allow_get         answer GraphQL queries by GET, too
+    poll_seconds      how often the log is looked at without a bell
+    pool_size         connections to PostgreSQL, for writing and for reading each
+    cursor_days       for how many days a stream can be resumed
+    ending_sessions_since   an ISO 8601 moment: accounts that had messaging before it begin with the end of sessions
+                      switched off. Default: when this installation was first migrated.
+    """
+
+    database_url: str = "sqlite://var/deskwire.db"
+    broadcast_url: str = "memory://"
+    host: str = "127.0.0.1"
+    port: int = 8000
+    env: str = "development"
+    secret_key: str = DEVELOPMENT_KEY
+    allow_get: bool = False
+    poll_seconds: float = 1.0
+    pool_size: int = 10
+    cursor_days: float = 7.0
+    ending_sessions_since: datetime | None = None
+
+    @property
+    def is_production(self) -> bool:
+        return self.env == "production"
+
+    @property
+    def lock_file(self) -> Path | None:
+        """Held by the one process that serves a SQLite file."""
+        from models.database import is_sqlite, sqlite_file
+
+        return Path(f"{sqlite_file(self.database_url)}.serving") if is_sqlite(self.database_url) else None
+
+
+def load(environment: Mapping[str, str] = os.environ) -> Config:
+    """The configuration. Raises BadConfiguration."""
+    values: dict[str, object] = {}
+    for field in fields(Config):
+        text = environment.get(f"DESKWIRE_{field.name.upper()}")
+        if text:
+            values[field.name] = _parsed(field.name, str(field.type), text)
+    config = Config(**values)  # type: ignore[arg-type]  # each was parsed by the type of its field
+    _check(config)
+    return config
+
+
+def _parsed(name: str, kind: str, text: str) -> object:
+    try:
+        if kind == "bool":
+            return {"1": True, "true": True, "0": False, "false": False}[text.lower()]
+        if kind.startswith("datetime"):
+            return _moment(text)
+        return {"int": int, "float": float}.get(kind, str)(text)
+    except (ValueError, KeyError):
+        raise BadConfiguration(f"DESKWIRE_{name.upper()}={text!r} is no {kind.split(' ')[0]}.") from None
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a moment needs its offset, such as +00:00")
+    return moment
+
+
+def _check(config: Config) -> None:
+    if config.env not in ("development", "production"):
+        raise BadConfiguration("DESKWIRE_ENV is development or production.")
+    if not config.broadcast_url.startswith(("memory://", "redis://", "rediss://", "postgres://", "postgresql://")):
+        raise BadConfiguration("DESKWIRE_BROADCAST_URL is memory://, redis://… or postgres://….")
+    if config.is_production and (config.secret_key == DEVELOPMENT_KEY or len(config.secret_key) < SHORTEST_KEY):
+        raise BadConfiguration(
+            "Production needs DESKWIRE_SECRET_KEY, of at least 32 characters. Make one with:\n"
+            "  python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
+        )

@@ -1,0 +1,75 @@
+"""Reading the account: its people, groups, roles, macros, settings and log, for those who may."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
+
+from tortoise.queryset import QuerySet
+
+from domain.actors import Actor
+from domain.errors import Forbidden
+from domain.keyset import beyond
+from domain.macros import usable_macros
+from domain.settings import check_can_read_settings
+from models import (
+    Account,
+    AccountSettings,
+    AuditLogEntry,
+    Group,
+    Macro,
+    Permission,
+    Role,
+    User,
+    UserKind,
+)
+from models.base import Row
+
+RowT = TypeVar("RowT", bound=Row)
+Named = tuple[str, UUID] | None
+
+
+async def account_of(actor: Actor) -> Account:
+    return await Account.get(id=actor.account_id)
+
+
+async def user_of(actor: Actor) -> User:
+    return await User.get(id=actor.id, account_id=actor.account_id)
+
+
+async def settings_of(actor: Actor) -> AccountSettings:
+    """The account's settings. Raises Forbidden."""
+    check_can_read_settings(actor)
+    return await AccountSettings.get(account_id=actor.account_id)
+
+
+async def _by_name(rows: QuerySet[RowT], first: int, after: Named, column: str = "name") -> list[RowT]:
+    rows = rows.filter(beyond(column, after, descending=False))
+    return await rows.order_by(column, "id").limit(first + 1)
+
+
+async def agents_page(actor: Actor, first: int, after: Named) -> list[User]:
+    """Up to first + 1 of those who answer, by name."""
+    staff = User.filter(account_id=actor.account_id, active=True, kind__in=[UserKind.AGENT, UserKind.ADMIN])
+    return await _by_name(staff, first, after)
+
+
+async def groups_page(actor: Actor, first: int, after: Named) -> list[Group]:
+    return await _by_name(Group.filter(account_id=actor.account_id), first, after)
+
+
+async def macros_page(actor: Actor, first: int, after: Named) -> list[Macro]:
+    return await _by_name(usable_macros(actor), first, after, column="title")
+
+
+async def roles_of(actor: Actor) -> list[Role]:
+    return await Role.filter(account_id=actor.account_id).order_by("name")
+
+
+async def audit_log_page(actor: Actor, first: int, after: tuple[datetime, UUID] | None) -> list[AuditLogEntry]:
+    """Up to first + 1 lines of the account's log, the newest first. Raises Forbidden."""
+    if not actor.may(Permission.VIEW_AUDIT_LOG):
+        raise Forbidden
+    lines = AuditLogEntry.filter(account_id=actor.account_id).filter(beyond("at", after, descending=True))
+    return await lines.order_by("-at", "-id").limit(first + 1)

@@ -1,0 +1,1 @@
+"""Running GraphQL operations: limits, one document cache, errors that leak nothing. Nothing here is of Deskwire."""

@@ -1,0 +1,63 @@
+"""ANSWERS. One function per query or mutation: decode, call the domain, wrap. This page is the table of contents."""
+
+import strawberry
+
+from resolvers import comments, customers, macros, nodes, people, sessions, settings, tickets
+
+field = strawberry.field
+mutation = strawberry.mutation
+
+
+@strawberry.type(description="What can be asked.")
+class Query:
+    viewer = field(people.viewer, description="Who is asking.")
+    node = field(nodes.node, description="Anything by its global id; null for what the caller may not see.")
+    nodes = field(nodes.nodes, description="At most 100 at once.")
+    # the agent workspace
+    ticket = field(tickets.ticket, description="One ticket; null for what the caller may not see.")
+    tickets = field(tickets.tickets, description="The tickets that the caller may see.")
+    session_end_preview = field(sessions.session_end_preview, description="What ending a session would do now.")
+    macros = field(macros.macros, description="The shared macros and one's own, by title.")
+    # the admin console
+    messaging_settings = field(settings.messaging_settings, description="Settings of messaging.")
+    routing_settings = field(settings.routing_settings, description="Settings of routing.")
+    audit_log = field(settings.audit_log, description="What was changed in the account, the newest first.")
+    agents = field(people.agents, description="Those who answer, by name.")
+    groups = field(people.groups, description="The teams, by name.")
+    roles = field(people.roles, description="The roles.")
+    # the customer's widget
+    my_conversations = field(customers.my_conversations, description="The customer's conversations, the newest first.")
+    my_requests = field(customers.my_requests, description="The customer's requests, the newest first.")
+
+
+@strawberry.type(description="What can be done. Expected refusals are userErrors of the payload.")
+class Mutation:
+    # the agent workspace
+    end_session = mutation(sessions.resolve_end_session, description="End a messaging session, at once for everyone.")
+    end_sessions = mutation(sessions.resolve_end_sessions, description="End many sessions, each on its own.")
+    post_comment = mutation(comments.resolve_post_comment, description="Write on a ticket.")
+    redact_comment = mutation(comments.resolve_redact_comment, description="Replace the text of a comment for ever.")
+    update_ticket = mutation(tickets.resolve_update_ticket, description="Change fields of a ticket.")
+    apply_macro = mutation(macros.resolve_apply_macro, description="Apply a macro, as a whole or not at all.")
+    save_macro = mutation(macros.resolve_save_macro, description="Create a macro, or replace one.")
+    set_availability = mutation(people.resolve_set_availability, description="Say whether one takes work.")
+    # both sides of a conversation
+    send_typing = mutation(comments.resolve_send_typing, description="Tell the other side that one is writing.")
+    mark_read = mutation(comments.resolve_mark_read, description="Note how far one has read.")
+    # the admin console
+    update_messaging_settings = mutation(
+        settings.resolve_update_messaging_settings, description="Change settings of messaging."
+    )
+    update_routing_settings = mutation(
+        settings.resolve_update_routing_settings, description="Change settings of routing."
+    )
+    revoke_token = mutation(people.resolve_revoke_token, description="Make a token worthless and close its sockets.")
+    # the customer's widget
+    send_message = mutation(customers.resolve_send_message, description="Write into the messaging channel.")
+    edit_message = mutation(customers.resolve_edit_message, description="Correct a message of a live conversation.")
+    delete_message = mutation(customers.resolve_delete_message, description="Take back a message.")
+    react_to_message = mutation(customers.resolve_react_to_message, description="React to a message.")
+    comment_on_request = mutation(
+        customers.resolve_comment_on_request, description="Comment on one's own request in the help centre."
+    )
+    rate_conversation = mutation(customers.resolve_rate_conversation, description="Answer a survey.")

@@ -1,0 +1,83 @@
+"""Agents' comments, and read marks and typing of both sides."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from domain.comments import mark_read, post_comment, redact_comment
+from domain.errors import InvalidInput, NotFound
+from domain.sessions import takes_typing
+from resolvers.answers import answering
+from schema.comments import Comment
+from schema.context import Info, Signal
+from schema.ids import decode_id
+from schema.payloads import (
+    MarkReadInput,
+    MarkReadPayload,
+    PostCommentInput,
+    PostCommentPayload,
+    RedactCommentInput,
+    RedactCommentPayload,
+    SendTypingInput,
+    SendTypingPayload,
+)
+from schema.tickets import Ticket
+
+
+@answering(PostCommentPayload)
+async def resolve_post_comment(info: Info, input: PostCommentInput) -> PostCommentPayload:
+    posted = await post_comment(
+        info.context.call(client_id=input.client_id, idempotency_key=input.idempotency_key),
+        decode_id("Ticket", input.ticket_id, field="ticketId"),
+        body=input.body,
+        channel=input.channel,
+        expected_version=input.expected_version,
+    )
+    ticket = await info.context.loaders.tickets.load(posted.ticket_id)
+    comment = await info.context.loaders.comments.load(posted.comment_id)
+    if ticket is None or comment is None:  # lost between the call and its retry
+        raise NotFound
+    return PostCommentPayload(comment=Comment.of(comment), ticket=Ticket.of(ticket))
+
+
+@answering(RedactCommentPayload)
+async def resolve_redact_comment(info: Info, input: RedactCommentInput) -> RedactCommentPayload:
+    call = info.context.call(client_id=input.client_id)
+    redacted = await redact_comment(call, decode_id("Comment", input.comment_id, field="commentId"))
+    row = await info.context.loaders.comments.load(redacted.comment_id)
+    return RedactCommentPayload(comment=Comment.of(row) if row else None)
+
+
+@answering(MarkReadPayload)
+async def resolve_mark_read(info: Info, input: MarkReadInput) -> MarkReadPayload:
+    kind = "Message" if info.context.actor.is_customer else "Comment"
+    conversation_id = await mark_read(info.context.call(), decode_id(kind, input.message_id, field="messageId"))
+    await _signal(info, conversation_id, "READ")
+    return MarkReadPayload(marked=True)
+
+
+@answering(SendTypingPayload)
+async def resolve_send_typing(info: Info, input: SendTypingInput) -> SendTypingPayload:
+    conversation_id = await conversation_named(info, input.ticket_id, input.conversation_id)
+    if not await takes_typing(info.context.actor, conversation_id):
+        return SendTypingPayload(delivered=False)
+    await _signal(info, conversation_id, "TYPING")
+    return SendTypingPayload(delivered=True)
+
+
+async def conversation_named(info: Info, ticket_id: str | None, conversation_id: str | None) -> UUID:
+    """The conversation that an agent names by its ticket and a customer by itself. Raises NotFound, InvalidInput."""
+    if info.context.actor.is_customer and conversation_id is not None and ticket_id is None:
+        return decode_id("Conversation", conversation_id, field="conversationId")
+    if info.context.actor.is_staff and ticket_id is not None and conversation_id is None:
+        ticket = await info.context.loaders.tickets.load(decode_id("Ticket", ticket_id, field="ticketId"))
+        if ticket is None:
+            raise NotFound
+        return ticket.conversation_id
+    raise InvalidInput("Agents name the ticket, customers the conversation.")
+
+
+async def _signal(info: Info, conversation_id: UUID, kind: str) -> None:
+    actor = info.context.actor
+    assert actor.id is not None
+    await info.context.feeds.signal(Signal(actor.account_id, conversation_id, kind, actor.id, actor.kind.value))

@@ -1,0 +1,45 @@
+"""Comments of a ticket, as agents see them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import strawberry
+
+import models
+from models import ActorKind, Channel, Visibility
+from schema.context import Info
+from schema.ids import encode_id
+from schema.people import Actor, Node, actor_of
+
+
+@strawberry.type(description="A message, a reply or a note.")
+class Comment(Node):
+    row: strawberry.Private[models.Comment]
+    body: str
+    channel: Channel
+    visibility: Visibility
+    created_at: datetime
+    edited_at: datetime | None
+    deleted_at: datetime | None
+    redacted_at: datetime | None
+    reaction: str | None
+
+    @classmethod
+    def of(cls, row: models.Comment) -> Comment:
+        return cls(
+            id=encode_id("Comment", row.id),
+            row=row,
+            body=row.body,
+            channel=row.channel,
+            visibility=row.visibility,
+            created_at=row.created_at,
+            edited_at=row.edited_at,
+            deleted_at=row.deleted_at,
+            redacted_at=row.redacted_at,
+            reaction=row.reaction,
+        )
+
+    @strawberry.field(description="Who wrote it.")
+    async def author(self, info: Info) -> Actor:
+        return await actor_of(info, ActorKind(self.row.author_kind), self.row.author_id)

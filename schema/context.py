@@ -1,0 +1,116 @@
+"""All that a resolver is given."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+import strawberry
+from strawberry.dataloader import DataLoader
+
+import models
+from domain.actors import Actor
+from domain.composer import Composer
+from domain.transactions import Call
+from models import EventType, utc_now
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A piece of a gap-free sequence: those of `owner` from `first` to `last`, both included."""
+
+    owner: UUID
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tailpiece:
+    """The newest `count` messages of a conversation before a sequence, or the oldest ones after one."""
+
+    conversation_id: UUID
+    count: int
+    before: int | None = None
+    after: int | None = None
+    newest: bool = True
+
+
+@dataclass(slots=True)
+class Loaders:
+    """Batched reads, for one actor and one operation or event: never shared, never kept."""
+
+    users: DataLoader[UUID, models.User | None]
+    groups: DataLoader[UUID, models.Group | None]
+    roles: DataLoader[UUID, models.Role | None]
+    groups_of: DataLoader[UUID, list[models.Group]]
+    tickets: DataLoader[UUID, models.Ticket | None]
+    tickets_of: DataLoader[UUID, models.Ticket | None]
+    continuations: DataLoader[UUID, models.Ticket | None]
+    conversations: DataLoader[UUID, models.Conversation | None]
+    sessions: DataLoader[UUID, models.MessagingSession | None]
+    sessions_by_id: DataLoader[UUID, models.MessagingSession | None]
+    comments: DataLoader[UUID, models.Comment | None]
+    events: DataLoader[UUID, models.Event | None]
+    event_slices: DataLoader[Slice, list[models.Event]]
+    comment_slices: DataLoader[Slice, list[models.Comment]]
+    messages: DataLoader[Tailpiece, list[models.Comment]]
+    macros: DataLoader[UUID, models.Macro | None]
+    composers: DataLoader[UUID, Composer | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Something ephemeral that happened in a conversation: best effort, never stored, never replayed."""
+
+    account_id: UUID
+    conversation_id: UUID
+    kind: str
+    user_id: UUID
+    user_kind: str
+
+
+class Feeds(Protocol):
+    """The live side, as `deskwire` fills it in."""
+
+    async def sync_cursor(self, actor: Actor) -> str:
+        """Where the actor's log stands now. Read before a snapshot, it joins the snapshot and the stream."""
+
+    def cursor(self, event: models.Event) -> str:
+        """The cursor that resumes after this event."""
+
+    def follow(
+        self, actor: Actor, after: str | None, types: Collection[EventType], wants: Callable[[models.Event], bool]
+    ) -> AsyncIterator[models.Event]:
+        """The committed events that are wanted, from a cursor (or from now) on, without gap or repeat.
+
+        Changes of the actor's own access are always among them. Raises CursorExpired, SlowConsumer, AccessRevoked.
+        """
+
+    async def between(self, actor: Actor, after: str | None, types: Collection[EventType]) -> list[models.Event]:
+        """The actor's access changes that a stream from this cursor will meet."""
+
+    def signals(self, account_id: UUID, conversation_id: UUID) -> AsyncIterator[Signal]:
+        """The signals of a conversation, from now on."""
+
+    async def signal(self, signal: Signal) -> None:
+        """Pass a signal on to whoever listens, in any process."""
+
+
+@dataclass(slots=True)
+class Context:
+    """Who asks, and the means to answer him."""
+
+    actor: Actor
+    loaders: Loaders
+    feeds: Feeds
+    clock: Callable[[], datetime] = utc_now
+
+    def call(self, *, client_id: str | None = None, idempotency_key: str | None = None) -> Call:
+        """The envelope of a verb of the domain."""
+        return Call(self.actor, client_id=client_id, idempotency_key=idempotency_key, clock=self.clock)
+
+
+Info = strawberry.Info[Context, None]

@@ -1,0 +1,34 @@
+"""The enums of the lower layers, as the API shows them. Imported before all types, which refer to them by class."""
+
+from __future__ import annotations
+
+import strawberry
+
+import models
+from domain.composer import ComposerAction
+from domain.errors import ErrorCode
+from domain.macros import MacroActionKind
+from domain.routing import RoutingOutcome
+from domain.sessions import EndOutcome
+
+strawberry.enum(models.Channel, description="How people talk.")
+strawberry.enum(models.Visibility, description="INTERNAL never reaches the customer.")
+strawberry.enum(ErrorCode, description="Why something was refused. New codes may be added.")
+strawberry.enum(models.EventType, description="What happened. Ignore types that you do not know.")
+strawberry.enum(MacroActionKind, description="What an action of a macro does.")
+strawberry.enum(models.ActorKind, description="Who did it.")
+strawberry.enum(models.Permission, description="What a role may do.")
+strawberry.enum(models.TicketAccess, description="Which tickets a role reaches.")
+strawberry.enum(models.UserKind, name="UserRole", description="What somebody is in the account.")
+strawberry.enum(models.SessionState, description="ENDED is for ever.")
+strawberry.enum(models.EndReason, description="Why a session ended.")
+strawberry.enum(models.InactiveReason, description="Why a session is inactive.")
+strawberry.enum(EndOutcome, description="Whether this call ended the session.")
+strawberry.enum(RoutingOutcome, description="What became of the agent's slot.")
+strawberry.enum(models.TicketCreation, description="When a conversation gets its ticket.")
+strawberry.enum(models.FirstResponder, description="Who answers first.")
+strawberry.enum(models.RoutingMode, description="Which routing the account uses.")
+strawberry.enum(models.RoutingMethod, description="Whom omnichannel routing prefers.")
+strawberry.enum(models.TicketStatus, description="How far a ticket is.")
+strawberry.enum(models.TicketPriority, description="How urgent it is.")
+strawberry.enum(ComposerAction, description="What the composer offers beside writing.")

@@ -1,0 +1,134 @@
+"""People, roles, groups, and who is asking."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import strawberry
+from strawberry import ID
+
+import models
+from models import ActorKind, Permission, TicketAccess, UserKind
+from schema.context import Info
+from schema.ids import encode_id
+
+
+@strawberry.enum(description="Whether an agent takes work.")
+class AvailabilityStatus(StrEnum):
+    ONLINE = "ONLINE"
+    AWAY = "AWAY"
+    TRANSFERS_ONLY = "TRANSFERS_ONLY"
+    OFFLINE = "OFFLINE"
+
+
+@strawberry.interface(description="Something with a global id.")
+class Node:
+    id: ID
+
+
+@strawberry.type(description="Who did something: a person, a trigger, a bot, or Deskwire itself.")
+class Actor:
+    kind: ActorKind
+    id: ID | None
+    name: str
+
+
+SYSTEM_NAMES = {ActorKind.SYSTEM: "Deskwire", ActorKind.TRIGGER: "Trigger", ActorKind.BOT: "Bot"}
+
+
+async def actor_of(info: Info, kind: ActorKind, identifier: object) -> Actor:
+    """The actor that a row names by kind and id."""
+    if identifier is None or kind in SYSTEM_NAMES:
+        return Actor(kind=kind, id=None, name=SYSTEM_NAMES.get(kind, kind.value.title()))
+    user = await info.context.loaders.users.load(identifier)  # type: ignore[arg-type]
+    return Actor(kind=kind, id=encode_id("User", identifier), name=user.name if user else "Somebody")  # type: ignore[arg-type]
+
+
+@strawberry.type(description="A person of the account.")
+class User(Node):
+    name: str
+    email: str | None
+    role: UserKind
+
+    @classmethod
+    def of(cls, row: models.User) -> User:
+        return cls(id=encode_id("User", row.id), name=row.name, email=row.email, role=row.kind)
+
+
+@strawberry.type(description="A team of agents.")
+class Group(Node):
+    name: str
+
+    @classmethod
+    def of(cls, row: models.Group) -> Group:
+        return cls(id=encode_id("Group", row.id), name=row.name)
+
+
+@strawberry.type(description="What its holders reach and may do.")
+class Role(Node):
+    name: str
+    ticket_access: TicketAccess
+    permissions: list[Permission]
+
+    @classmethod
+    def of(cls, row: models.Role) -> Role:
+        permissions = [Permission(permission) for permission in row.permissions]
+        return cls(
+            id=encode_id("Role", row.id), name=row.name, ticket_access=row.ticket_access, permissions=permissions
+        )
+
+
+@strawberry.type(description="How much work an agent has, and may have, on a channel.")
+class ChannelAvailability:
+    channel: models.Channel
+    work_item_count: int
+    max_capacity: int | None
+
+
+@strawberry.type(description="Whether and for what an agent is available. Null where the account tracks no capacity.")
+class Availability:
+    status: AvailabilityStatus
+    channels: list[ChannelAvailability]
+
+
+@strawberry.type(description="Somebody who answers: an agent or an admin.")
+class Agent(Node):
+    row: strawberry.Private[models.User]
+    name: str
+    email: str | None
+
+    @classmethod
+    def of(cls, row: models.User) -> Agent:
+        return cls(id=encode_id("Agent", row.id), row=row, name=row.name, email=row.email)
+
+    @strawberry.field(description="Null for admins, who may do everything.")
+    async def role(self, info: Info) -> Role | None:
+        if self.row.role_id is None:
+            return None
+        row = await info.context.loaders.roles.load(self.row.role_id)
+        return Role.of(row) if row else None
+
+    @strawberry.field(description="The groups that the agent is a member of.")
+    async def groups(self, info: Info) -> list[Group]:
+        return [Group.of(row) for row in await info.context.loaders.groups_of.load(self.row.id)]
+
+    @strawberry.field(description="Null until the account tracks capacity.")
+    def availability(self) -> Availability | None:
+        return None
+
+
+@strawberry.type(description="A support organisation.")
+class Account(Node):
+    name: str
+
+    @classmethod
+    def of(cls, row: models.Account) -> Account:
+        return cls(id=encode_id("Account", row.id), name=row.name)
+
+
+@strawberry.type(description="Who is asking.")
+class Viewer:
+    user: User
+    account: Account
+    permissions: list[Permission]
+    availability: Availability | None = None

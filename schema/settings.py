@@ -1,0 +1,162 @@
+"""Settings of the account, and its own log."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import strawberry
+from strawberry import UNSET
+
+import models
+from models import ActorKind, FirstResponder, RoutingMethod, RoutingMode, TicketCreation
+from schema.context import Info
+from schema.ids import encode_id
+from schema.payloads import Payload
+from schema.people import Actor, Node, actor_of
+
+
+@strawberry.type(description="Channels > Messaging and social > Messaging.")
+class MessagingSettings:
+    enabled: bool
+    enabled_at: datetime | None = strawberry.field(description="When messaging was first switched on.")
+    agents_can_end_sessions: bool = strawberry.field(
+        description="Whether agents can end messaging sessions at any time. "
+        "On for accounts that got messaging when sessions could be ended already, off for older ones."
+    )
+    agents_can_collaborate: bool
+    remind_agents_to_notify: bool = strawberry.field(
+        description="Warn an agent who ends a session without having written to the customer lately."
+    )
+    remind_within_minutes: int
+    inactive_after_minutes: int
+    inactive_unassigned_after_minutes: int
+    ticket_creation: TicketCreation
+    first_responder: FirstResponder
+    version: int
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, row: models.AccountSettings, *, can_end: bool) -> MessagingSettings:
+        return cls(
+            enabled=row.messaging_enabled,
+            enabled_at=row.messaging_enabled_at,
+            agents_can_end_sessions=can_end,
+            agents_can_collaborate=row.agents_can_collaborate,
+            remind_agents_to_notify=row.remind_agents_to_notify,
+            remind_within_minutes=row.remind_within_minutes,
+            inactive_after_minutes=row.inactive_after_minutes,
+            inactive_unassigned_after_minutes=row.inactive_unassigned_after_minutes,
+            ticket_creation=row.ticket_creation,
+            first_responder=row.first_responder,
+            version=row.messaging_version,
+            updated_at=row.messaging_updated_at,
+        )
+
+
+@strawberry.type(description="How work finds agents.")
+class RoutingSettings:
+    mode: RoutingMode
+    method: RoutingMethod
+    count_inactive_toward_capacity: bool
+    route_agent_ended_sessions_as_email: bool
+    version: int
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, row: models.AccountSettings) -> RoutingSettings:
+        return cls(
+            mode=row.routing_mode,
+            method=row.routing_method,
+            count_inactive_toward_capacity=row.count_inactive_toward_capacity,
+            route_agent_ended_sessions_as_email=row.route_agent_ended_sessions_as_email,
+            version=row.routing_version,
+            updated_at=row.routing_updated_at,
+        )
+
+
+@strawberry.input(description="New values of messaging settings. What is left out stays.")
+class UpdateMessagingSettingsInput:
+    enabled: bool | None = UNSET
+    agents_can_end_sessions: bool | None = UNSET
+    agents_can_collaborate: bool | None = UNSET
+    remind_agents_to_notify: bool | None = UNSET
+    remind_within_minutes: int | None = UNSET
+    inactive_after_minutes: int | None = UNSET
+    inactive_unassigned_after_minutes: int | None = UNSET
+    ticket_creation: TicketCreation | None = UNSET
+    first_responder: FirstResponder | None = UNSET
+    expected_version: int | None = None
+    idempotency_key: str | None = None
+    client_id: str | None = None
+    client_mutation_id: str | None = None
+
+
+@strawberry.type(description="The settings after the call.")
+class UpdateMessagingSettingsPayload(Payload):
+    changed: bool = False
+    messaging_settings: MessagingSettings | None = None
+
+
+@strawberry.input(description="New values of routing settings. What is left out stays.")
+class UpdateRoutingSettingsInput:
+    mode: RoutingMode | None = UNSET
+    method: RoutingMethod | None = UNSET
+    count_inactive_toward_capacity: bool | None = UNSET
+    route_agent_ended_sessions_as_email: bool | None = UNSET
+    expected_version: int | None = None
+    idempotency_key: str | None = None
+    client_id: str | None = None
+    client_mutation_id: str | None = None
+
+
+@strawberry.type(description="The settings after the call.")
+class UpdateRoutingSettingsPayload(Payload):
+    changed: bool = False
+    routing_settings: RoutingSettings | None = None
+
+
+@strawberry.type(description="A value that changed, as text.")
+class AuditChange:
+    field: str
+    before: str | None = strawberry.field(name="from")
+    to: str | None
+
+    @classmethod
+    def of(cls, change: dict[str, Any]) -> AuditChange:
+        return cls(field=change["field"], before=_text(change["from"]), to=_text(change["to"]))
+
+
+def _text(value: Any) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+@strawberry.type(description="A line of the account's log.")
+class AuditLogEntry(Node):
+    actor_kind: strawberry.Private[ActorKind]
+    actor_id: strawberry.Private[UUID | None]
+    at: datetime
+    action: str
+    target: str
+    changes: list[AuditChange]
+
+    @classmethod
+    def of(cls, row: models.AuditLogEntry) -> AuditLogEntry:
+        return cls(
+            id=encode_id("AuditLogEntry", row.id),
+            actor_kind=ActorKind(row.actor_kind),
+            actor_id=row.actor_id,
+            at=row.at,
+            action=row.action,
+            target=row.target,
+            changes=[AuditChange.of(change) for change in row.changes],
+        )
+
+    @strawberry.field(description="Who did it.")
+    async def actor(self, info: Info) -> Actor:
+        return await actor_of(info, self.actor_kind, self.actor_id)
