@@ -26,12 +26,21 @@ EVENTS = [
 ]
 
 
-def build_schema() -> strawberry.Schema:
-    """The schema that is served, and whose text is schema/schema.graphql."""
+def sdl() -> str:
+    """The text of the schema, sorted: what schema/schema.graphql holds."""
+    return build_schema(sort=True).as_str() + "\n"
+
+
+def build_schema(*, sort: bool = False) -> strawberry.Schema:
+    """The schema that is served.
+
+    Sorting is for printing only: it rebuilds strawberry's enum types as plain ones, and resolvers would then be given
+    strings where they ask for enums (found by a note that was refused, strawberry 0.341.2).
+    """
     return strawberry.Schema(
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
         types=EVENTS,
-        config=StrawberryConfig(sort_schema=True),
+        config=StrawberryConfig(sort_schema=sort),
     )
