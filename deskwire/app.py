@@ -58,7 +58,7 @@ def report(error: BaseException, shown: GraphQLError) -> str:
 
 
 class Deskwire:
-    """One process: the hub, the engine, and the doors to them. `database` is opened by the life span of the app."""
+    """One process: the hub, the engine, and the doors to them."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -124,7 +124,8 @@ class Deskwire:
             os.kill(os.getpid(), signal.SIGTERM)
 
     @asynccontextmanager
-    async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
+    async def alive(self) -> AsyncIterator[None]:
+        """Everything that serving needs, from the database on. Raises BadConfiguration."""
         async with served_alone(self.config), opened(self.config.database_url, pool_size=self.config.pool_size):
             missing = await pending_migrations()
             if missing:
@@ -165,7 +166,12 @@ def _locked(path: Path) -> Any:
 Pages = Callable[[Deskwire], Sequence[BaseRoute]]
 
 
-def create_app(config: Config, pages: Pages = lambda deskwire: ()) -> Starlette:
+def no_pages(deskwire: Deskwire) -> Sequence[BaseRoute]:
+    """Production serves the API and nothing else."""
+    return ()
+
+
+def create_app(config: Config, pages: Pages = no_pages) -> Starlette:
     """The ASGI application."""
     deskwire = Deskwire(config)
     endpoint: Callable[[Request], Awaitable[Response]] = graphql_endpoint(
@@ -179,7 +185,6 @@ def create_app(config: Config, pages: Pages = lambda deskwire: ()) -> Starlette:
             Route("/readyz", deskwire.readyz),
             *pages(deskwire),
         ],
-        lifespan=deskwire.lifespan,
     )
     app.state.deskwire = deskwire
     return app

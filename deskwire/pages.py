@@ -82,15 +82,15 @@ LINKS = (
 
 def pages(
     people: Callable[[], Awaitable[Sequence[DemoPerson]]],
-    examples: Sequence[Example],
+    examples: Callable[[], Awaitable[Sequence[Example]]],
     links: Sequence[Link] = LINKS,
     *,
     endpoint: str = "/graphql",
 ) -> list[Route | Mount]:
     """Return the routes of `/`, `/graphiql` and `/static`. Mount them in development only: they show tokens.
 
-    people    asked on every visit, so that who is seeded later appears
-    endpoint  the path of GraphQL, over HTTP and WebSocket
+    people, examples    asked on every visit, so that what is seeded later appears
+    endpoint            the path of GraphQL, over HTTP and WebSocket
     """
 
     async def front(_: Request) -> Response:
@@ -100,7 +100,7 @@ def pages(
         return HTMLResponse((STATIC / "graphiql.html").read_text(), headers=HEADERS)
 
     async def config(_: Request) -> Response:
-        offered = [asdict(each) for each in examples]
+        offered = [asdict(each) for each in await examples()]
         content = {"endpoint": endpoint, "people": [asdict(each) for each in await people()], "examples": offered}
         return Response(orjson.dumps(content), media_type="application/json", headers=HEADERS)
 

@@ -27,6 +27,7 @@ from models import (
     ReadMark,
     SessionState,
     Ticket,
+    TicketStatus,
     User,
     Visibility,
     new_id,
@@ -192,15 +193,20 @@ async def comment_on_request(call: Call, ticket_id: UUID, *, body: str) -> Poste
         actor = await confirm_actor(tx)
         if not actor.is_customer:
             raise Forbidden
-        ticket = await lock_ticket(tx, ticket_id)
-        if ticket.status.value == "CLOSED":
-            raise TicketClosed("This request is closed. Write a new one.")
-        comment = await add_comment(tx, ticket.conversation_id, ticket, body=body, channel=Channel.HELP_CENTER)
-        reopen(tx, ticket)
-        return PostedComment(comment.id, ticket.id)
+        return await comment_as_requester(tx, ticket_id, body=body, channel=Channel.HELP_CENTER)
 
     inputs = {"ticket_id": str(ticket_id), "body": body}
     return await once(call, "commentOnRequest", inputs, PostedComment, work)
+
+
+async def comment_as_requester(tx: Transaction, ticket_id: UUID, *, body: str, channel: Channel) -> PostedComment:
+    """The requester's own comment on his ticket, over another channel than messaging."""
+    ticket = await lock_ticket(tx, ticket_id)
+    if ticket.status is TicketStatus.CLOSED:
+        raise TicketClosed("This request is closed. Write a new one.")
+    comment = await add_comment(tx, ticket.conversation_id, ticket, body=body, channel=channel)
+    reopen(tx, ticket)
+    return PostedComment(comment.id, ticket.id)
 
 
 async def edit_message(call: Call, comment_id: UUID, *, body: str) -> ChangedMessage:
@@ -302,7 +308,9 @@ async def mark_read(call: Call, comment_id: UUID) -> UUID:
     async def work(tx: Transaction) -> UUID:
         actor = await confirm_actor(tx)
         comment = await _readable(tx, comment_id)
-        mark = await ReadMark.get_or_none(conversation_id=comment.conversation_id, reader_id=actor.id)
+        # Locked, or of two windows that read at the same moment the slower could move the mark back.
+        mine = ReadMark.filter(conversation_id=comment.conversation_id, reader_id=actor.id)
+        mark = await mine.select_for_update().get_or_none()
         if mark is None:
             await ReadMark.create(
                 account_id=tx.account_id,

@@ -21,7 +21,10 @@ def client(people: Sequence[DemoPerson]) -> httpx.AsyncClient:
     async def asked() -> Sequence[DemoPerson]:
         return people
 
-    app = Starlette(routes=pages(asked, [HELLO], [Link("/docs", "Guides & more", "Read.")], endpoint="/api/graphql"))
+    async def offered() -> Sequence[Example]:
+        return [HELLO]
+
+    app = Starlette(routes=pages(asked, offered, [Link("/docs", "Guides & more", "Read.")], endpoint="/api/graphql"))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://desk.test")
 
 

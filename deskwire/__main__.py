@@ -1,0 +1,5 @@
+"""`python -m deskwire`."""
+
+from deskwire.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,122 @@
+"""The command line: `python -m deskwire COMMAND`. Errors say what to do, on standard error, with exit status 2."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import psycopg_pool
+from tortoise.exceptions import DBConnectionError
+
+from deskwire.cli import replay, seed, serve, store
+from deskwire.config import BadConfiguration, load
+from models.database import BadDatabaseUrl
+
+Run = Callable[[argparse.Namespace], Coroutine[Any, Any, int]]
+
+EPILOG = """\
+configuration is read from the environment (see deskwire/config.py):
+  DESKWIRE_DATABASE_URL   default sqlite://var/deskwire.db; or postgres://user:password@host/database
+  DESKWIRE_BROADCAST_URL  default memory://
+  DESKWIRE_ENV            development (default) or production
+
+try first:
+  python -m deskwire migrate && python -m deskwire seed && python -m deskwire serve
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="python -m deskwire",
+        description="Deskwire: messaging sessions, tickets and their live events, over GraphQL.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_serve, _migrate, _seed, _token, _replay, _schema):
+        add(commands)
+    return top
+
+
+def _command(commands: Any, name: str, run: Run, summary: str, more: str = "") -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=f"{summary} {more}".strip())
+    made.set_defaults(run=run)
+    return made
+
+
+def _serve(commands: Any) -> None:
+    made = _command(commands, "serve", serve.run, "Serve the API.", "SIGTERM finishes what is under way and exits 0.")
+    made.add_argument("--host", help="default: DESKWIRE_HOST, or 127.0.0.1")
+    made.add_argument("--port", type=int, help="default: DESKWIRE_PORT, or 8000")
+
+
+def _migrate(commands: Any) -> None:
+    _command(commands, "migrate", store.run_migrate, "Bring the database up to date.", "Safe to repeat.")
+
+
+def _seed(commands: Any) -> None:
+    made = _command(
+        commands,
+        "seed",
+        seed.run,
+        "Fill a demonstration account, and print who to log in as.",
+        "Safe to repeat: an account that is there gets new tokens and nothing else.",
+    )
+    made.add_argument("--slug", default="demo", help="the account's short name (default: demo)")
+    made.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+
+
+def _token(commands: Any) -> None:
+    made = _command(commands, "token", store.run_token, "Make a bearer token for a user.", "It is shown this once.")
+    made.add_argument("--account", required=True, metavar="SLUG")
+    made.add_argument("--user", required=True, metavar="EMAIL")
+    made.add_argument("--days", type=float, default=90, help="how long it is good for (default: 90)")
+    made.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+
+
+def _replay(commands: Any) -> None:
+    made = _command(
+        commands,
+        "replay",
+        replay.run,
+        "Play conversations through the API of a running server, and check that nothing is lost.",
+        "Makes its people in the database first; writes as customers, answers and ends sessions as agents, and listens "
+        "as live workspaces meanwhile. Exit status 1 where anything is missing, lost, repeated or out of order.",
+    )
+    made.add_argument("file", type=Path, metavar="FILE", help="JSON lines, or the same gzipped (.gz)")
+    made.add_argument("--url", default="http://127.0.0.1:8000", help="the running server")
+    made.add_argument("--account", required=True, metavar="SLUG")
+    made.add_argument("--conversations", type=int, default=100, metavar="N", help="how many (default: 100)")
+    made.add_argument("--rate", type=float, metavar="R", help="at most R messages a second (default: no limit)")
+    made.add_argument("--at-once", type=int, default=16, metavar="N", help="conversations at once (default: 16)")
+    made.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+
+
+def _schema(commands: Any) -> None:
+    _command(commands, "schema", store.run_schema, "Print the GraphQL schema.")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command. Returns its exit status."""
+    chosen = parser().parse_args(arguments)
+    try:
+        status: int = asyncio.run(chosen.run(chosen))
+    except (BadConfiguration, BadDatabaseUrl, store.CannotDo) as error:
+        return _failed(str(error))
+    except (DBConnectionError, psycopg.OperationalError, psycopg_pool.PoolTimeout) as error:
+        url = load().database_url.split("@")[-1]
+        message = f"The database does not answer ({url}): {error}"
+        return _failed(f"{message}\nIs it running, and is DESKWIRE_DATABASE_URL right?")
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _failed(message: str) -> int:
+    print(f"deskwire: {message}", file=sys.stderr)
+    return 2

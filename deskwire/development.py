@@ -1,0 +1,107 @@
+"""The pages of development: what this is, and GraphiQL with a token and the contract's operations filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from graphql import (
+    DocumentNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    OperationDefinitionNode,
+    Visitor,
+    parse,
+    print_ast,
+    visit,
+)
+from starlette.routing import BaseRoute
+
+from deskwire.app import Deskwire
+from deskwire.cli.seed import DEMO_SLUG, DEMO_TICKETS, demo_people, demo_tickets
+from deskwire.pages import DemoPerson, Example, pages
+from domain.people import issue_token
+from models import Account, utc_now
+
+# The operations that the applications send; the tests run the same files.
+CONTRACT = Path(__file__).parents[1] / "tests" / "contract"
+
+TITLES = {"agent": "Agent", "admin": "Admin", "customer": "Customer", "partner": "Partner"}
+
+
+def operations_of(file: Path) -> dict[str, str]:
+    """The operations of a file by name, each with the fragments that it uses, as a client sends it."""
+    document = parse(file.read_text())
+    fragments = {each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)}
+    operations = [each for each in document.definitions if isinstance(each, OperationDefinitionNode)]
+    return {each.name.value: _with_fragments(each, fragments) for each in operations if each.name}
+
+
+def _with_fragments(operation: OperationDefinitionNode, fragments: dict[str, FragmentDefinitionNode]) -> str:
+    used: dict[str, FragmentDefinitionNode] = {}
+
+    class Spreads(Visitor):
+        def enter_fragment_spread(self, spread: FragmentSpreadNode, *_: Any) -> None:
+            name = spread.name.value
+            if name not in used:
+                used[name] = fragments[name]
+                visit(fragments[name], self)
+
+    visit(operation, Spreads())
+    return print_ast(DocumentNode(definitions=(operation, *used.values())))
+
+
+def variables_for(name: str, tickets: dict[str, str]) -> dict[str, Any]:
+    """Variables that make an example run as it stands on the demonstration account."""
+    live, ended = tickets.get("live_session", "…"), tickets.get("ended_session", "…")
+    known: dict[str, dict[str, Any]] = {
+        "TicketView": {"id": live, "events": 50},
+        "EndPreview": {"ticketId": live},
+        "TicketActivity": {"ticketId": live},
+        "EndSession": {"input": {"ticketId": live, "closingMessage": "Thank you, goodbye!"}},
+        "EndSessions": {"input": {"ticketIds": [live, ended]}},
+        "PostComment": {"input": {"ticketId": live, "body": "Calling the workshop now.", "channel": "INTERNAL_NOTE"}},
+        "UpdateTicket": {"input": {"ticketId": live, "tags": ["vip"]}},
+        "ApplyMacro": {"input": {"ticketId": live, "macroId": "an id from the macros query"}},
+        "SetAvailability": {"input": {"status": "ONLINE"}},
+        "SendMessage": {"input": {"body": "Hello, is anybody there?"}},
+        "RateConversation": {"input": {"surveyId": "the id of an offered survey", "score": 5}},
+        "UpdateMessagingSettings": {"input": {"agentsCanEndSessions": False}},
+        "UpdateRoutingSettings": {"input": {"mode": "OMNICHANNEL"}},
+        "SaveMacro": {"input": {"title": "Thanks", "actions": [{"kind": "PUBLIC_REPLY", "value": "Thank you!"}]}},
+    }
+    paged = {"TicketList", "MyConversations", "AccountAudit", "TicketPage"}
+    return {"first": 10} if name in paged else known.get(name, {})
+
+
+async def _demo_account() -> Account | None:
+    return await Account.get_or_none(slug=DEMO_SLUG)
+
+
+async def examples() -> list[Example]:
+    """The contract's operations, with the demonstration account's ids filled in."""
+    account = await _demo_account()
+    tickets = await demo_tickets(account) if account else dict.fromkeys(DEMO_TICKETS, "…")
+    return [
+        Example(name=name, title=f"{TITLES.get(file.stem, file.stem)}: {name}", query=query, variables=variables)
+        for file in sorted(CONTRACT.glob("*.graphql"))
+        for name, query in operations_of(file).items()
+        for variables in [variables_for(name, tickets)]
+    ]
+
+
+async def people() -> list[DemoPerson]:
+    """Everyone of the demonstration account, each with a fresh token."""
+    account = await _demo_account()
+    if account is None:
+        return []
+    now = utc_now()
+    return [
+        DemoPerson(name=user.name, role=role, token=(await issue_token(user, "pages", now)).secret)
+        for role, user in (await demo_people(account)).items()
+    ]
+
+
+def development_pages(deskwire: Deskwire) -> Sequence[BaseRoute]:
+    return pages(people, examples)
