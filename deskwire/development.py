@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from graphql import (
     DocumentNode,
@@ -19,15 +20,42 @@ from graphql import (
 from starlette.routing import BaseRoute
 
 from deskwire.app import Deskwire
-from deskwire.cli.seed import DEMO_SLUG, DEMO_TICKETS, demo_people, demo_tickets
+from deskwire.demo.seeding import DEMO_SLUG, DEMO_TICKETS, demo_people, demo_tickets
 from deskwire.pages import DemoPerson, Example, pages
 from domain.people import issue_token
-from models import Account, utc_now
+from models import Account, User, utc_now
 
 # The operations that the applications send; the tests run the same files.
 CONTRACT = Path(__file__).parents[1] / "tests" / "contract"
 
-TITLES = {"agent": "Agent", "admin": "Admin", "customer": "Customer", "partner": "Partner"}
+# What the examples are called, in the order in which one may want to try them.
+TITLES = {
+    "Viewer": "Who am I?",
+    "TicketList": "The tickets that I may see",
+    "TicketView": "One ticket: composer, thread, history",
+    "EndPreview": "What would ending the session do?",
+    "EndSession": "End the session",
+    "PostComment": "Write an internal note",
+    "UpdateTicket": "Change the ticket",
+    "EndSessions": "End several sessions",
+    "ApplyMacro": "Apply a macro",
+    "SetAvailability": "Say that I take work",
+    "SessionEnded": "Sessions that end",
+    "TicketCreated": "New tickets",
+    "TicketActivity": "Everything on one ticket",
+    "Inbox": "The whole inbox from one stream",
+    "MyConversations": "As a customer: my conversations",
+    "SendMessage": "As a customer: write",
+    "RateConversation": "As a customer: answer a survey",
+    "MessageReceived": "As a customer: messages as they arrive",
+    "MessagingSettings": "As an admin: the settings",
+    "UpdateMessagingSettings": "As an admin: switch the end of sessions off",
+    "UpdateRoutingSettings": "As an admin: choose the routing",
+    "AccountAudit": "As an admin: what was changed",
+    "People": "As an admin: people, groups, roles",
+    "SaveMacro": "As an admin: save a macro",
+    "TicketPage": "As a partner: tickets with their last events",
+}
 
 
 def operations_of(file: Path) -> dict[str, str]:
@@ -83,25 +111,32 @@ async def examples() -> list[Example]:
     """The contract's operations, with the demonstration account's ids filled in."""
     account = await _demo_account()
     tickets = await demo_tickets(account) if account else dict.fromkeys(DEMO_TICKETS, "…")
+    operations = {name: query for file in CONTRACT.glob("*.graphql") for name, query in operations_of(file).items()}
     return [
-        Example(name=name, title=f"{TITLES.get(file.stem, file.stem)}: {name}", query=query, variables=variables)
-        for file in sorted(CONTRACT.glob("*.graphql"))
-        for name, query in operations_of(file).items()
-        for variables in [variables_for(name, tickets)]
+        Example(name=name, title=title, query=operations[name], variables=variables_for(name, tickets))
+        for name, title in TITLES.items()
+        if name in operations
     ]
 
 
-async def people() -> list[DemoPerson]:
-    """Everyone of the demonstration account, each with a fresh token."""
-    account = await _demo_account()
-    if account is None:
-        return []
-    now = utc_now()
-    return [
-        DemoPerson(name=user.name, role=role, token=(await issue_token(user, "pages", now)).secret)
-        for role, user in (await demo_people(account)).items()
-    ]
+class People:
+    """Everyone of the demonstration account, with one token each for as long as this process lives."""
+
+    def __init__(self) -> None:
+        self._tokens: dict[UUID, str] = {}
+
+    async def __call__(self) -> list[DemoPerson]:
+        account = await _demo_account()
+        if account is None:
+            return []
+        found = (await demo_people(account)).items()
+        return [DemoPerson(name=user.name, role=says, token=await self._token(user)) for says, user in found]
+
+    async def _token(self, user: User) -> str:
+        if user.id not in self._tokens:
+            self._tokens[user.id] = (await issue_token(user, "pages", utc_now())).secret
+        return self._tokens[user.id]
 
 
 def development_pages(deskwire: Deskwire) -> Sequence[BaseRoute]:
-    return pages(people, examples)
+    return pages(People(), examples)

@@ -10,16 +10,8 @@ from typing import Any
 
 import httpx
 import orjson
-from graphql import (
-    DocumentNode,
-    FragmentDefinitionNode,
-    FragmentSpreadNode,
-    OperationDefinitionNode,
-    Visitor,
-    parse,
-    print_ast,
-    visit,
-)
+
+from deskwire.development import operations_of
 
 CONTRACT = Path(__file__).parent / "contract"
 PROTOCOL = "graphql-transport-ws"
@@ -29,27 +21,8 @@ def contract() -> dict[str, str]:
     """The operations of tests/contract by name, each with the fragments that it uses, as a client sends it."""
     found: dict[str, str] = {}
     for file in sorted(CONTRACT.glob("*.graphql")):
-        document = parse(file.read_text())
-        fragments = {each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)}
-        for node in document.definitions:
-            if isinstance(node, OperationDefinitionNode) and node.name:
-                used = _used(node, fragments)
-                found[node.name.value] = print_ast(DocumentNode(definitions=(node, *used)))
+        found |= operations_of(file)
     return found
-
-
-def _used(node: OperationDefinitionNode, fragments: dict[str, FragmentDefinitionNode]) -> list[FragmentDefinitionNode]:
-    names: list[str] = []
-
-    class Spreads(Visitor):
-        def enter_fragment_spread(self, spread: FragmentSpreadNode, *_: Any) -> None:
-            name = spread.name.value
-            if name not in names:
-                names.append(name)
-                visit(fragments[name], self)
-
-    visit(node, Spreads())
-    return [fragments[name] for name in names]
 
 
 OPERATIONS = contract()
