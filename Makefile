@@ -28,7 +28,7 @@ format: install ## rewrite the code as the checks want it
 	$(BIN)/ruff check --fix .
 
 test: install ## all tests, on SQLite and on a PostgreSQL that they start themselves
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 demo: install ## migrate, fill a demonstration account, serve on http://127.0.0.1:8000
 	$(BIN)/python -m deskwire migrate

@@ -279,6 +279,8 @@ async def redact_comment(call: Call, comment_id: UUID) -> ChangedMessage:
 
     async def work(tx: Transaction) -> ChangedMessage:
         actor = await confirm_actor(tx)
+        if actor.is_customer:
+            raise Forbidden
         found = await Comment.get_or_none(id=comment_id, account_id=tx.account_id)
         if found is None:
             raise NotFound

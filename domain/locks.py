@@ -57,6 +57,12 @@ async def confirm_actor(tx: Transaction) -> Actor:
     return tx.actor
 
 
+async def hold_role(tx: Transaction, role_id: UUID) -> bool:
+    """Hold a role against changes until the commit. Returns whether the account has it."""
+    await _share(Role, "id", role_id)
+    return await Role.exists(id=role_id, account_id=tx.account_id)
+
+
 async def lock_user(tx: Transaction, user_id: UUID) -> User:
     """An end user, before anything of his conversations; or an agent whose access changes. Raises NotFound."""
     user = await User.filter(id=user_id, account_id=tx.account_id).select_for_update().get_or_none()

@@ -101,8 +101,10 @@ async def save_macro(
 
     async def work(tx: Transaction) -> SavedMacro:
         actor = await confirm_actor(tx)
+        if actor.is_customer:
+            raise Forbidden
         macro = await _macro_to_save(actor, macro_id)
-        if actor.is_customer or ((shared or macro.owner_id is None) and not actor.may(Permission.MANAGE_MACROS)):
+        if (shared or macro.owner_id is None) and not actor.may(Permission.MANAGE_MACROS):
             raise Forbidden("Only admins and roles with the right to manage macros may do this.")
         before = macro.title if macro_id else None
         macro.owner_id = None if shared else actor.id

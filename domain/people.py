@@ -13,7 +13,7 @@ from uuid import UUID
 
 from domain.actors import Actor, access_to_json, load_access, load_actor
 from domain.errors import Forbidden, NotFound
-from domain.locks import confirm_actor, lock_user
+from domain.locks import confirm_actor, hold_role, lock_user
 from domain.transactions import Call, Transaction, unit_of_work
 from models import (
     Account,
@@ -99,7 +99,7 @@ async def set_role(call: Call, user_id: UUID, role_id: UUID) -> None:
     """Give an agent another role."""
 
     async def change(tx: Transaction, user: User) -> None:
-        if not await Role.exists(id=role_id, account_id=tx.account_id):
+        if not await hold_role(tx, role_id):
             raise NotFound("There is no such role.", field=("roleId",))
         user.role_id = role_id
         await user.save(update_fields=["role_id"])
@@ -125,14 +125,14 @@ async def _change_access(call: Call, user_id: UUID, change: Callable[[Transactio
         user = await lock_user(tx, user_id)
         if user.kind is UserKind.END_USER:
             raise NotFound
-        before = access_to_json(await load_access(user))
+        was_active, before = user.active, access_to_json(await load_access(user))
         await change(tx, user)
         after = access_to_json(await load_access(user))
         changes: list[dict[str, Any]] = [
             {"field": key, "from": before[key], "to": after[key]} for key in before if before[key] != after[key]
         ]
-        if not user.active:
-            changes.append({"field": "active", "from": True, "to": False})
+        if user.active != was_active:
+            changes.append({"field": "active", "from": was_active, "to": user.active})
         if changes:
             await tx.log("ACCESS_CHANGED", f"User {user.id}", changes)
             tx.record(EventType.AGENT_ACCESS_CHANGED, user=str(user.id), before=before, active=user.active)
@@ -148,18 +148,24 @@ async def update_role(
     async def work(tx: Transaction) -> None:
         check_can_manage_people(await confirm_actor(tx))
         # The users first, in the order of their ids, then the role: the order in which `confirm_actor` holds them.
-        users = await User.filter(role_id=role_id, account_id=tx.account_id).order_by("id").select_for_update()
+        holders = User.filter(role_id=role_id, account_id=tx.account_id).order_by("id").select_for_update()
+        await holders
         role = await Role.filter(id=role_id, account_id=tx.account_id).select_for_update().get_or_none()
         if role is None:
             raise NotFound
+        # Again: whoever got the role before it was ours alone needs his event, too.
+        users = await holders
         before = {user.id: access_to_json(await load_access(user)) for user in users}
         changes: list[dict[str, Any]] = [
             {"field": "ticketAccess", "from": role.ticket_access.value, "to": ticket_access.value},
             {"field": "permissions", "from": sorted(role.permissions), "to": sorted(permissions)},
         ]
+        changes = [change for change in changes if change["from"] != change["to"]]
+        if not changes:
+            return
         role.ticket_access, role.permissions = ticket_access, sorted(permissions)
         await role.save()
-        await tx.log("ROLE_CHANGED", f"Role {role.id}", [c for c in changes if c["from"] != c["to"]])
+        await tx.log("ROLE_CHANGED", f"Role {role.id}", changes)
         for user in users:
             tx.record(EventType.AGENT_ACCESS_CHANGED, user=str(user.id), before=before[user.id], active=user.active)
 

@@ -7,6 +7,8 @@ from datetime import timedelta
 from enum import StrEnum
 from uuid import UUID
 
+from tortoise.expressions import Subquery
+
 from domain.actors import Actor
 from domain.comments import (
     LONGEST_CLIENT_MESSAGE_ID,
@@ -364,15 +366,16 @@ async def _start_session(
 
 
 async def _last_ticket(customer: User) -> Ticket | None:
-    """The ticket of the customer's last session, which has ended; the new one continues it (R72)."""
-    session = (
-        await MessagingSession.filter(account_id=customer.account_id, end_user_id=customer.id)
-        .order_by("-started_at", "-id")
+    """The ticket of the customer's last session, which has ended; the new one continues it (R72).
+
+    The last by its number, not by its time: the clocks of two servers may disagree.
+    """
+    sessions = MessagingSession.filter(account_id=customer.account_id, end_user_id=customer.id)
+    return (
+        await Ticket.filter(conversation_id__in=Subquery(sessions.values("conversation_id")))
+        .order_by("-number")
         .first()
     )
-    if session is None:
-        return None
-    return await Ticket.get_or_none(conversation_id=session.conversation_id)
 
 
 async def mark_inactive(call: Call, session_id: UUID, reason: InactiveReason) -> bool:

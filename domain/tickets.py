@@ -30,7 +30,7 @@ from models import (
 WAITING = (TicketStatus.PENDING, TicketStatus.ON_HOLD, TicketStatus.SOLVED)
 MOST_TAGS = 50
 LONGEST_TAG = 64
-EDITABLE = ("status", "assignee_id", "group_id", "tags", "priority", "subject")
+EDITABLE = ("status", "assignee_id", "group_id", "tags", "priority", "type", "subject")
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from models.people import (
     UserKind,
 )
 from models.sessions import EndReason, InactiveReason, MessagingSession, SessionState
-from models.tickets import Channel, Conversation, Ticket, TicketPriority, TicketStatus
+from models.tickets import Channel, Conversation, Ticket, TicketPriority, TicketStatus, TicketType
 
 __all__ = [
     "Account",
@@ -66,6 +66,7 @@ __all__ = [
     "TicketCreation",
     "TicketPriority",
     "TicketStatus",
+    "TicketType",
     "Token",
     "User",
     "UserKind",

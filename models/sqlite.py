@@ -14,7 +14,7 @@ import aiosqlite
 from tortoise.backends.base.client import TransactionalDBClient, TransactionContext
 from tortoise.backends.sqlite.client import SqliteClient, SqliteTransactionContext, SqliteTransactionWrapper
 from tortoise.connection import get_connections
-from tortoise.exceptions import TransactionManagementError
+from tortoise.exceptions import BaseORMException, IntegrityError, OperationalError, TransactionManagementError
 
 # How long a transaction waits for its turn before the caller is told to try again, in seconds.
 WAIT_SECONDS = 5.0
@@ -28,6 +28,19 @@ class ImmediateTransaction(SqliteTransactionWrapper):
             await self._connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
             raise TransactionManagementError(error) from error
+
+    async def commit(self) -> None:
+        try:
+            await super().commit()
+        except sqlite3.Error as error:
+            # A COMMIT that fails leaves its transaction open; every later one would fail to begin inside it.
+            await self._connection.rollback()
+            raise _translated(error) from error
+
+
+def _translated(error: sqlite3.Error) -> BaseORMException:
+    """As Tortoise translates the errors of a statement; it forgets those of a commit."""
+    return IntegrityError(error) if isinstance(error, sqlite3.IntegrityError) else OperationalError(error)
 
 
 class QueuedTransaction(SqliteTransactionContext):

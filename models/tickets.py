@@ -37,6 +37,13 @@ class TicketPriority(StrEnum):
     URGENT = "URGENT"
 
 
+class TicketType(StrEnum):
+    QUESTION = "QUESTION"
+    INCIDENT = "INCIDENT"
+    PROBLEM = "PROBLEM"
+    TASK = "TASK"
+
+
 class Conversation(Row):
     """The life of one customer request. It has at most one session and one ticket.
 
@@ -76,6 +83,7 @@ class Ticket(Row):
     status = fields.CharEnumField(TicketStatus, max_length=16)
     custom_status = fields.CharField(max_length=64, null=True)
     priority = fields.CharEnumField(TicketPriority, max_length=16, null=True)
+    type = fields.CharEnumField(TicketType, max_length=16, null=True)
     channel = fields.CharEnumField(Channel, max_length=16)
     routing_channel = fields.CharEnumField(Channel, max_length=16)
     tags: list[str] = fields.JSONField()

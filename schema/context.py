@@ -43,6 +43,7 @@ class Loaders:
     """Batched reads, for one actor and one operation or event: never shared, never kept."""
 
     users: DataLoader[UUID, models.User | None]
+    people: DataLoader[UUID, models.User | None]
     groups: DataLoader[UUID, models.Group | None]
     roles: DataLoader[UUID, models.Role | None]
     groups_of: DataLoader[UUID, list[models.Group]]
@@ -80,6 +81,12 @@ class Feeds(Protocol):
 
     def cursor(self, event: models.Event) -> str:
         """The cursor that resumes after this event."""
+
+    def cursor_before(self, event: models.Event) -> str:
+        """The cursor that resumes with this event, for all but the last of several items that it causes."""
+
+    async def head(self, actor: Actor) -> int:
+        """The position of the last event of the actor's log."""
 
     def follow(
         self, actor: Actor, after: str | None, types: Collection[EventType], wants: Callable[[models.Event], bool]

@@ -38,3 +38,8 @@ def decode_id(kind: str, value: str, *, field: str | None = None) -> UUID:
     if found != kind:
         raise InvalidId(field=(field,) if field else ())
     return identifier
+
+
+def decode_optional(kind: str, value: str | None, *, field: str | None = None) -> UUID | None:
+    """The same, where null names nothing. An empty text is no null: it is no id. Raises InvalidId."""
+    return None if value is None else decode_id(kind, value, field=field)

@@ -6,7 +6,7 @@ import strawberry
 from strawberry import ID, UNSET
 
 from domain.sessions import EndOutcome
-from models import Channel, TicketPriority, TicketStatus
+from models import Channel, TicketPriority, TicketStatus, TicketType
 from schema.comments import Comment
 from schema.errors import CallWarning, UserError
 from schema.events import TicketEvent
@@ -105,6 +105,7 @@ class UpdateTicketInput:
     group_id: ID | None = UNSET
     tags: list[str] | None = UNSET
     priority: TicketPriority | None = UNSET
+    type: TicketType | None = UNSET
     subject: str | None = UNSET
     expected_version: int | None = expected_version()
     idempotency_key: str | None = idempotency_key()

@@ -13,11 +13,11 @@ from domain.composer import Composer as ComposerState
 from domain.composer import ComposerAction
 from domain.views import TicketFilter as View
 from domain.views import tickets_in
-from models import Channel, SessionState, TicketPriority, TicketStatus
+from models import Channel, SessionState, TicketPriority, TicketStatus, TicketType
 from schema.comments import Comment
 from schema.context import Info, Slice
 from schema.events import TicketEvent, event_of
-from schema.ids import decode_id, encode_id
+from schema.ids import decode_optional, encode_id
 from schema.paging import Connection, Edge, PageInfo, sequence_page, window
 from schema.people import Group, Node, User
 from schema.sessions import MessagingSession
@@ -51,6 +51,7 @@ class Ticket(Node):
     subject: str
     status: TicketStatus
     priority: TicketPriority | None
+    type: TicketType | None
     channel: Channel
     tags: list[str]
     version: int = strawberry.field(description="Rises with every change; send it back as expectedVersion.")
@@ -67,6 +68,7 @@ class Ticket(Node):
             subject=row.subject,
             status=row.status,
             priority=row.priority,
+            type=row.type,
             channel=row.channel,
             tags=list(row.tags),
             version=row.version,
@@ -178,10 +180,10 @@ class TicketFilter:
         """Raises InvalidId."""
         return View(
             statuses=frozenset(self.statuses) if self.statuses is not None else None,
-            assignee_id=decode_id("User", self.assignee_id, field="assigneeId") if self.assignee_id else None,
+            assignee_id=decode_optional("User", self.assignee_id, field="assigneeId"),
             unassigned=self.unassigned,
-            group_id=decode_id("Group", self.group_id, field="groupId") if self.group_id else None,
-            requester_id=decode_id("User", self.requester_id, field="requesterId") if self.requester_id else None,
+            group_id=decode_optional("Group", self.group_id, field="groupId"),
+            requester_id=decode_optional("User", self.requester_id, field="requesterId"),
             channel=self.channel,
             session_states=frozenset(self.session_states) if self.session_states is not None else None,
         )

@@ -6,7 +6,7 @@ from models.comments import Visibility
 from models.events import ActorKind, EventType
 from models.people import TicketAccess, UserKind
 from models.sessions import EndReason, InactiveReason, SessionState
-from models.tickets import Channel, TicketPriority, TicketStatus
+from models.tickets import Channel, TicketPriority, TicketStatus, TicketType
 from orjson import loads
 from tortoise.fields.base import OnDelete
 from tortoise.fields.data import JSON_DUMPS
@@ -300,6 +300,7 @@ class Migration(migrations.Migration):
                 ('status', fields.CharEnumField(description='NEW: NEW\nOPEN: OPEN\nPENDING: PENDING\nON_HOLD: ON_HOLD\nSOLVED: SOLVED\nCLOSED: CLOSED', enum_type=TicketStatus, max_length=16)),
                 ('custom_status', fields.CharField(null=True, max_length=64)),
                 ('priority', fields.CharEnumField(null=True, description='LOW: LOW\nNORMAL: NORMAL\nHIGH: HIGH\nURGENT: URGENT', enum_type=TicketPriority, max_length=16)),
+                ('type', fields.CharEnumField(null=True, description='QUESTION: QUESTION\nINCIDENT: INCIDENT\nPROBLEM: PROBLEM\nTASK: TASK', enum_type=TicketType, max_length=16)),
                 ('channel', fields.CharEnumField(description='MESSAGING: MESSAGING\nEMAIL: EMAIL\nHELP_CENTER: HELP_CENTER\nINTERNAL_NOTE: INTERNAL_NOTE', enum_type=Channel, max_length=16)),
                 ('routing_channel', fields.CharEnumField(description='MESSAGING: MESSAGING\nEMAIL: EMAIL\nHELP_CENTER: HELP_CENTER\nINTERNAL_NOTE: INTERNAL_NOTE', enum_type=Channel, max_length=16)),
                 ('tags', fields.JSONField(encoder=JSON_DUMPS, decoder=loads)),
