@@ -39,8 +39,8 @@ LONGEST_REACTION = 16
 REDACTED = "[redacted]"
 DELETED = ""
 
-# Line breaks and tabs are text; the other control characters are not.
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+# Line breaks and tabs are text. Other control characters are not, and half a surrogate pair cannot be stored.
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +291,7 @@ async def redact_comment(call: Call, comment_id: UUID) -> ChangedMessage:
         if not actor.may(Permission.REDACT_COMMENTS):
             raise Forbidden
         comment = await Comment.get(id=comment_id)
-        if ticket.subject == subject_of(comment.body):
+        if comment.sequence == 1:  # the subject was taken from it, however it was edited since
             ticket.subject = REDACTED
         comment.body, comment.redacted_at = REDACTED, tx.now
         await comment.save()

@@ -140,9 +140,15 @@ def _check_values(values: dict[str, Any], allowed: tuple[str, ...]) -> None:
         if name not in allowed:
             raise InvalidInput(f"There is no setting {name!r} here.", field=(name,))
         if value is None:
-            raise InvalidInput("A setting has a value; leave it out to keep the stored one.", field=(name,))
+            raise InvalidInput("A setting has a value; leave it out to keep the stored one.", field=(_argument(name),))
         if name in MINUTES and not 1 <= value <= MOST_MINUTES:
-            raise InvalidInput(f"Minutes lie between 1 and {MOST_MINUTES}.", field=(name,))
+            raise InvalidInput(f"Minutes lie between 1 and {MOST_MINUTES}.", field=(_argument(name),))
+
+
+def _argument(name: str) -> str:
+    """A setting as callers name it: its section is the mutation's name, the rest is in camel case."""
+    first, *rest = name.removeprefix("messaging_").removeprefix("routing_").split("_")
+    return first + "".join(word.title() for word in rest)
 
 
 def plain(value: Any) -> Any:

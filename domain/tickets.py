@@ -30,7 +30,8 @@ from models import (
 WAITING = (TicketStatus.PENDING, TicketStatus.ON_HOLD, TicketStatus.SOLVED)
 MOST_TAGS = 50
 LONGEST_TAG = 64
-EDITABLE = ("status", "assignee_id", "group_id", "tags", "priority", "type", "subject")
+# Not the subject: it is personal text, which an append-only history could never give up again (R49).
+EDITABLE = ("status", "assignee_id", "group_id", "tags", "priority", "type")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def check_can_edit(actor: Actor, ticket: Ticket) -> None:
 
 def check_values(values: dict[str, Any]) -> None:
     """Raises InvalidInput for values that no ticket can have."""
-    for name in ("status", "tags", "subject"):
+    for name in ("status", "tags"):
         if name in values and values[name] is None:
             raise InvalidInput("This field always has a value; leave it out to keep it.", field=(name,))
     if values.get("status") is TicketStatus.CLOSED:
@@ -86,8 +87,6 @@ def check_values(values: dict[str, Any]) -> None:
     tags = values.get("tags", ())
     if len(tags) > MOST_TAGS or not all(0 < len(tag.strip()) <= LONGEST_TAG for tag in tags):
         raise InvalidInput(f"At most {MOST_TAGS} tags, each of 1 to {LONGEST_TAG} characters.", field=("tags",))
-    if "subject" in values and not 0 < len(values["subject"].strip()) <= 200:
-        raise InvalidInput("A subject has 1 to 200 characters.", field=("subject",))
 
 
 async def change_ticket(

@@ -56,9 +56,7 @@ def _key(order: Order, after: str) -> tuple[Any, UUID]:
 
 @answering(UpdateTicketPayload)
 async def resolve_update_ticket(info: Info, input: UpdateTicketInput) -> UpdateTicketPayload:
-    values = given(
-        status=input.status, tags=input.tags, priority=input.priority, type=input.type, subject=input.subject
-    )
+    values = given(status=input.status, tags=input.tags, priority=input.priority, type=input.type)
     references = given(assignee_id=input.assignee_id, group_id=input.group_id)
     kinds = {"assignee_id": ("User", "assigneeId"), "group_id": ("Group", "groupId")}
     for name, value in references.items():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+from uuid import UUID
+
 import strawberry
 from strawberry import ID
 
@@ -11,11 +14,19 @@ from schema.ids import encode_id
 from schema.payloads import Payload
 from schema.people import Node
 
+REFERENCES = {MacroActionKind.SET_ASSIGNEE: "User", MacroActionKind.SET_GROUP: "Group"}
+"""The actions whose value names somebody: stored as the row's identifier, sent and shown as a global id."""
+
 
 @strawberry.type(description="One thing that a macro does.")
 class MacroAction:
     kind: MacroActionKind
     value: str | None
+
+    @classmethod
+    def of(cls, action: dict[str, Any]) -> MacroAction:
+        kind, value = MacroActionKind(action["kind"]), action["value"]
+        return cls(kind=kind, value=encode_id(REFERENCES[kind], UUID(value)) if kind in REFERENCES and value else value)
 
 
 @strawberry.type(description="A prepared update.")
@@ -27,13 +38,12 @@ class Macro(Node):
 
     @classmethod
     def of(cls, row: models.Macro) -> Macro:
-        actions = [MacroAction(kind=MacroActionKind(each["kind"]), value=each["value"]) for each in row.actions]
         return cls(
             id=encode_id("Macro", row.id),
             title=row.title,
             shared=row.owner_id is None,
             active=row.active,
-            actions=actions,
+            actions=[MacroAction.of(action) for action in row.actions],
         )
 
 

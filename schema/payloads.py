@@ -106,7 +106,6 @@ class UpdateTicketInput:
     tags: list[str] | None = UNSET
     priority: TicketPriority | None = UNSET
     type: TicketType | None = UNSET
-    subject: str | None = UNSET
     expected_version: int | None = expected_version()
     idempotency_key: str | None = idempotency_key()
     client_id: str | None = client_id()

@@ -10,17 +10,20 @@ import asyncio
 import os
 import pwd
 import shutil
+import sqlite3
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 from uuid import uuid4
 
 import psycopg
+from tortoise.connection import get_connection
 
-from models.database import migrate, opened
+from models.database import WRITER, migrate, opened, sqlite_file
 
 TEMPLATE = "deskwire_template"
 
@@ -106,10 +109,17 @@ class Postgres:
         netloc = f"//{parts.netloc}" if parts.netloc else "//"
         return f"postgres:{netloc}/{database}?{parts.query}"
 
+    def fresh(self) -> AbstractContextManager[str]:
+        return self._created(TEMPLATE)
+
+    def empty(self) -> AbstractContextManager[str]:
+        """A database without tables."""
+        return self._created("template1")
+
     @contextmanager
-    def fresh(self) -> Iterator[str]:
+    def _created(self, template: str) -> Iterator[str]:
         name = f"test_{uuid4().hex}"
-        self._execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        self._execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         try:
             yield self._named(name)
         finally:
@@ -138,3 +148,31 @@ class Sqlite:
 async def _migrated(url: str) -> None:
     async with opened(url):
         await migrate()
+
+
+@asynccontextmanager
+async def sabotaged(table: str, event: str) -> AsyncIterator[None]:
+    """In the opened database, `event` (INSERT, UPDATE or DELETE) on `table` fails with an error that nobody expects."""
+    connection = get_connection(WRITER)
+    if connection.capabilities.dialect == "sqlite":
+        make = f"CREATE TRIGGER sabotage BEFORE {event} ON {table} BEGIN INSERT INTO nowhere VALUES (1); END"
+        undo = "DROP TRIGGER sabotage"
+    else:
+        make = (
+            "CREATE FUNCTION sabotage() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN INSERT INTO nowhere VALUES (1); RETURN NEW; END $$; "
+            f"CREATE TRIGGER sabotage BEFORE {event} ON {table} FOR EACH ROW EXECUTE FUNCTION sabotage()"
+        )
+        undo = "DROP FUNCTION sabotage() CASCADE"
+    await connection.execute_script(make)
+    try:
+        yield
+    finally:
+        await connection.execute_script(undo)
+
+
+def plain_connection(url: str) -> sqlite3.Connection | psycopg.Connection[Any]:
+    """A second program's connection to the database of `url`, which knows nothing of Deskwire. Commits by itself."""
+    if url.startswith("sqlite:"):
+        return sqlite3.connect(sqlite_file(url), isolation_level=None, timeout=0)
+    return psycopg.connect(url, autocommit=True)

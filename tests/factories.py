@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
+from tortoise.models import Model
+
 from domain.actors import Actor, load_actor, system
-from domain.comments import post_comment
+from domain.comments import post_comment, situation_of
+from domain.composer import Composer, composer_for
+from domain.errors import Refusal
 from domain.people import create_account
 from domain.sessions import SessionEnd, end_session, send_message
 from domain.transactions import Call
 from models import (
     Account,
     AccountSettings,
+    AuditLogEntry,
     Channel,
     Comment,
     Event,
@@ -143,7 +151,7 @@ class World:
     async def live_ticket(
         self, *, customer: Actor | None = None, assignee: Actor | None = None, group: Group | None = None, **fields: Any
     ) -> Ticket:
-        """A ticket with a live session. Its fields are set behind the domain's back: no events but those of the message."""
+        """A ticket with a live session. Its fields are set behind the back of the domain, hence without events."""
         ticket = await self.message(customer or await self.customer())
         fields |= {"assignee_id": assignee.id} if assignee else {}
         fields |= {"group_id": group.id} if group else {}
@@ -224,7 +232,33 @@ class World:
         versions = sum(await Ticket.filter(account_id=self.id).values_list("version", flat=True))  # type: ignore[arg-type]
         return counts | {"versions": versions}
 
+    async def composer(self, ticket: Ticket, by: Actor) -> Composer:
+        """What this actor's composer shows on this ticket."""
+        ticket = await Ticket.get(id=ticket.id)
+        session = await MessagingSession.get_or_none(conversation_id=ticket.conversation_id)
+        return composer_for(by, await situation_of(await self.settings(), ticket, session))
+
+    async def log(self) -> list[AuditLogEntry]:
+        """The account's own log, in order."""
+        return await AuditLogEntry.filter(account_id=self.id).order_by("at", "id")
+
+    @asynccontextmanager
+    async def refuses(self, refusal: type[Refusal], *, logged: int = 0) -> AsyncIterator[pytest.ExceptionInfo[Refusal]]:
+        """Expect exactly this refusal, and that it leaves nothing behind but so many lines in the account's log."""
+        before, settings, lines = await self.fingerprint(), columns(await self.settings()), len(await self.log())
+        with pytest.raises(refusal) as caught:
+            yield caught
+        assert caught.type is refusal
+        assert await self.fingerprint() == before
+        assert columns(await self.settings()) == settings
+        assert len(await self.log()) == lines + logged
+
 
 def later(minutes: int) -> Any:
     """A clock that is ahead."""
     return lambda: utc_now() + timedelta(minutes=minutes)
+
+
+def columns(row: Model) -> dict[str, Any]:
+    """A row as it is stored, to compare it with itself later."""
+    return {name: getattr(row, name) for name in sorted(row._meta.fields_db_projection)}
