@@ -53,5 +53,5 @@ bench: install ## the measurements, at a small size
 lock: install ## write requirements.lock again, from pyproject.toml
 	$(BIN)/uv pip compile --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
 
-clean: ## remove what was made
+clean: ## remove what was made, with the database under var/
 	rm -rf .venv var

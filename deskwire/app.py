@@ -8,11 +8,10 @@ import fcntl
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from broadcaster import Broadcast
@@ -33,15 +32,22 @@ from domain.settings import set_ending_sessions_since
 from domain.transactions import announce_to
 from execution.engine import Engine
 from models import utc_now
-from models.database import opened, pending_migrations, probe
+from models.database import is_unavailable, opened, pending_migrations, probe
 from resolvers.loaders import loaders_for
 from schema.context import Context
 from subscriptions.feeds import LiveFeeds
-from subscriptions.hub import Hub
+from subscriptions.hub import Hub, leave
 from subscriptions.resume import Cursors
 from subscriptions.transport import Doors, Socket
 
 log = logging.getLogger("deskwire")
+
+
+class Unavailable(Exception):
+    """The database does not answer now."""
+
+    code = "SERVICE_UNAVAILABLE"
+    status = 503
 
 
 class NotSignedIn(Unauthenticated):
@@ -70,15 +76,22 @@ class Deskwire:
             build_schema(), report=report, introspection=not config.is_production, suggestions=not config.is_production
         )
         self.stopping = asyncio.Event()
+        self.broken = False
         self.doors = Doors(self._known, self.context_for, self._guarded)
 
     def context_for(self, actor: Actor) -> Context:
         return Context(actor=actor, loaders=loaders_for(actor), feeds=self.feeds)
 
     async def signed_in(self, request: Request) -> Actor:
-        """The actor of an HTTP request. Raises NotSignedIn."""
+        """The actor of an HTTP request. Raises NotSignedIn; Unavailable, because here an outage shows first."""
         kind, _, token = request.headers.get("authorization", "").partition(" ")
-        actor = await self._known(token.strip()) if kind.lower() == "bearer" else None
+        try:
+            actor = await self._known(token.strip()) if kind.lower() == "bearer" else None
+        except Exception as error:
+            if not is_unavailable(error):
+                raise
+            log.warning("the database does not answer: %s", error)
+            raise Unavailable("The database does not answer. Try again in a moment.") from error
         if actor is None:
             raise NotSignedIn
         return actor
@@ -105,7 +118,7 @@ class Deskwire:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """The hub, on an opened database. If it dies, so does the process: a silent hub is an outage nobody sees."""
-        await self.broadcast.connect()
+        await self._connect()
         announce_to(self.hub.announce)
         hub = asyncio.create_task(self.hub.run())
         hub.add_done_callback(self._stop_with_hub)
@@ -116,11 +129,19 @@ class Deskwire:
             announce_to(None)
             hub.cancel()
             await asyncio.gather(hub, return_exceptions=True)
-            await self.broadcast.disconnect()
+            await leave(self.broadcast)
+
+    async def _connect(self) -> None:
+        try:
+            await self.broadcast.connect()
+        except Exception:
+            # We serve without it, by polling, and the hub tries again: it is no reason not to start.
+            log.warning("the broadcaster cannot be reached; the log is polled", exc_info=True)
 
     def _stop_with_hub(self, hub: asyncio.Task[None]) -> None:
         if not self.stopping.is_set() and not hub.cancelled():
             log.critical("the hub died; this process stops", exc_info=hub.exception())
+            self.broken = True
             os.kill(os.getpid(), signal.SIGTERM)
 
     @asynccontextmanager
@@ -129,9 +150,7 @@ class Deskwire:
         async with served_alone(self.config), opened(self.config.database_url, pool_size=self.config.pool_size):
             missing = await pending_migrations()
             if missing:
-                raise BadConfiguration(
-                    f"The database lacks {len(missing)} migrations: run 'python -m deskwire migrate'."
-                )
+                raise BadConfiguration(f"The database lacks {len(missing)} migrations. Run: python -m deskwire migrate")
             if self.config.ending_sessions_since is not None:
                 await set_ending_sessions_since(self.config.ending_sessions_since)
             async with self.running():
@@ -150,7 +169,7 @@ async def served_alone(config: Config) -> AsyncIterator[None]:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Any:
+def _locked(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         try:

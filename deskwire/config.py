@@ -21,7 +21,7 @@ class Config:
     """Each field is the variable DESKWIRE_<FIELD> in capitals.
 
     database_url      sqlite://var/deskwire.db, or postgres://user:password@host/database
-    broadcast_url     memory:// for one process; redis://host or postgres://host/database for several
+    broadcast_url     memory:// for one process; redis://host for several
     host, port        where `serve` listens
     env               development, or production, which refuses unsafe settings and serves no pages
     secret_key        signs cursors; at least 32 characters, the same for all processes
@@ -88,10 +88,13 @@ def _moment(text: str) -> datetime:
 
 
 def _check(config: Config) -> None:
+    for name in ("poll_seconds", "pool_size", "cursor_days"):
+        if not getattr(config, name) > 0:
+            raise BadConfiguration(f"DESKWIRE_{name.upper()} must be more than 0.")
     if config.env not in ("development", "production"):
         raise BadConfiguration("DESKWIRE_ENV is development or production.")
-    if not config.broadcast_url.startswith(("memory://", "redis://", "rediss://", "postgres://", "postgresql://")):
-        raise BadConfiguration("DESKWIRE_BROADCAST_URL is memory://, redis://… or postgres://….")
+    if not config.broadcast_url.startswith(("memory://", "redis://", "rediss://")):
+        raise BadConfiguration("DESKWIRE_BROADCAST_URL is memory:// or redis://…; others are not there yet.")
     if config.is_production and (config.secret_key == DEVELOPMENT_KEY or len(config.secret_key) < SHORTEST_KEY):
         raise BadConfiguration(
             "Production needs DESKWIRE_SECRET_KEY, of at least 32 characters. Make one with:\n"

@@ -76,7 +76,7 @@ class Link:
 LINKS = (
     Link("/graphiql", "GraphiQL", "Explore the schema, run the examples, watch subscriptions arrive."),
     Link("/livez", "/livez", "Is the process alive?"),
-    Link("/readyz", "/readyz", "Can it serve: database, broker, event log?"),
+    Link("/readyz", "/readyz", "Can it serve: database and broker?"),
 )
 
 

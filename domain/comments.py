@@ -232,7 +232,8 @@ async def delete_message(call: Call, comment_id: UUID) -> ChangedMessage:
 
 async def react_to_message(call: Call, comment_id: UUID, *, reaction: str | None) -> ChangedMessage:
     """The customer puts a sign (an emoji) on a message of his live session, or takes it away."""
-    if reaction is not None and not 0 < len(reaction.strip()) <= LONGEST_REACTION:
+    reaction = reaction and reaction.strip()
+    if reaction is not None and not 0 < len(reaction) <= LONGEST_REACTION:
         raise InvalidInput(f"A reaction has 1 to {LONGEST_REACTION} characters.", field=("reaction",))
 
     async def change(tx: Transaction, comment: Comment) -> str:

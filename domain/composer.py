@@ -21,6 +21,8 @@ CHANNELS = (Channel.MESSAGING, Channel.EMAIL, Channel.INTERNAL_NOTE)
 
 
 class ComposerAction(StrEnum):
+    """What the composer offers beside writing."""
+
     END_SESSION = "END_SESSION"
 
 
@@ -46,6 +48,8 @@ class ComposerChannel:
 
 @dataclass(frozen=True, slots=True)
 class Composer:
+    """What an agent may do on a ticket now. Without any enabled channel there is no default one."""
+
     default_channel: Channel | None
     actions: tuple[ComposerAction, ...]
     channels: tuple[ComposerChannel, ...]

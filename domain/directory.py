@@ -31,10 +31,12 @@ Named = tuple[str, UUID] | None
 
 
 async def account_of(actor: Actor) -> Account:
+    """The account that the actor acts in."""
     return await Account.get(id=actor.account_id)
 
 
 async def user_of(actor: Actor) -> User:
+    """The user that the actor is."""
     return await User.get(id=actor.id, account_id=actor.account_id)
 
 
@@ -56,14 +58,17 @@ async def agents_page(actor: Actor, first: int, after: Named) -> list[User]:
 
 
 async def groups_page(actor: Actor, first: int, after: Named) -> list[Group]:
+    """Up to first + 1 groups, by name."""
     return await _by_name(Group.filter(account_id=actor.account_id), first, after)
 
 
 async def macros_page(actor: Actor, first: int, after: Named) -> list[Macro]:
+    """Up to first + 1 of the macros that the actor may use, by title."""
     return await _by_name(usable_macros(actor), first, after, column="title")
 
 
 async def roles_of(actor: Actor) -> list[Role]:
+    """All roles of the account, by name."""
     return await Role.filter(account_id=actor.account_id).order_by("name")
 
 

@@ -55,41 +55,57 @@ class Refusal(Exception):
 
 
 class NotFound(Refusal):
+    """Missing, or not accessible."""
+
     code = ErrorCode.NOT_FOUND
     says = "There is no such thing, or you may not see it."
 
 
 class Forbidden(Refusal):
+    """Visible, but not allowed."""
+
     code = ErrorCode.FORBIDDEN
     says = "Your role does not allow this. Ask an admin of your account."
 
 
 class FeatureDisabled(Refusal):
+    """Agents may not end sessions in this account."""
+
     code = ErrorCode.FEATURE_DISABLED
     says = "Ending sessions is switched off. An admin can switch it on under Channels > Messaging > Ending sessions."
 
 
 class NoMessagingSession(Refusal):
+    """The ticket did not come over messaging."""
+
     code = ErrorCode.NO_MESSAGING_SESSION
     says = "This ticket has no messaging session."
 
 
 class SessionEnded(Refusal):
+    """Nothing more can be said in this session."""
+
     code = ErrorCode.SESSION_ENDED
     says = "The messaging session of this conversation has ended. Use another channel or an internal note."
 
 
 class TicketClosed(Refusal):
+    """A closed ticket is history."""
+
     code = ErrorCode.TICKET_CLOSED
     says = "This ticket is closed and takes no changes."
 
 
 class ChannelUnavailable(Refusal):
+    """No address to reach the customer by, or the channel is off."""
+
     code = ErrorCode.CHANNEL_UNAVAILABLE
     says = "The customer cannot be reached over this channel."
 
 
 class StaleVersion(Refusal):
+    """Somebody changed it first. `ticket_id` names the ticket to show, if it is one."""
+
     code = ErrorCode.STALE_VERSION
     says = "This has changed since you read it. Read it again and repeat what still makes sense."
 
@@ -99,21 +115,29 @@ class StaleVersion(Refusal):
 
 
 class BusyRetry(Refusal):
+    """Tried again as often as makes sense, in vain."""
+
     code = ErrorCode.BUSY_RETRY
     says = "Too many changes at the same moment. Nothing was changed; try again."
 
 
 class CursorExpired(Refusal):
+    """The stream cannot be taken up from there."""
+
     code = ErrorCode.CURSOR_EXPIRED
     says = "This cursor can no longer be resumed from. Load the data afresh and subscribe with its syncCursor."
 
 
 class AccessRevoked(Refusal):
+    """Access was lost while streaming."""
+
     code = ErrorCode.ACCESS_REVOKED
     says = "You no longer have access."
 
 
 class SlowConsumer(Refusal):
+    """A stream was ended because its reader fell behind."""
+
     code = ErrorCode.SLOW_CONSUMER
     says = "You read more slowly than things happen. Subscribe again with the cursor in this error."
 
@@ -123,24 +147,34 @@ class SlowConsumer(Refusal):
 
 
 class IdempotencyConflict(Refusal):
+    """One key, two different requests."""
+
     code = ErrorCode.IDEMPOTENCY_CONFLICT
     says = "This idempotency key was used with other input. Use a new key for a new request."
 
 
 class InvalidInput(Refusal):
+    """A value that cannot be taken; the message says which would."""
+
     code = ErrorCode.INVALID_INPUT
 
 
 class InvalidId(Refusal):
+    """Not an id, or one of another kind of thing."""
+
     code = ErrorCode.INVALID_ID
     says = "This is not an id of the expected kind. Use ids as the API returned them."
 
 
 class InvalidCursor(Refusal):
+    """Not a cursor of ours."""
+
     code = ErrorCode.INVALID_CURSOR
     says = "This is not a cursor that the API returned."
 
 
 class Unauthenticated(Refusal):
+    """Nobody whom we know."""
+
     code = ErrorCode.UNAUTHENTICATED
     says = "Send a valid token as 'Authorization: Bearer …'."

@@ -52,6 +52,8 @@ class MacroActionKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MacroAction:
+    """One thing that a macro does."""
+
     kind: MacroActionKind
     value: str | None = None
 

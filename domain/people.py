@@ -61,6 +61,7 @@ async def create_account(slug: str, name: str, now: datetime, *, messaging_enabl
 
 
 def check_can_manage_people(actor: Actor) -> None:
+    """Raises Forbidden."""
     if not actor.may(Permission.MANAGE_PEOPLE):
         raise Forbidden
 

@@ -12,7 +12,7 @@ from domain.errors import Forbidden, InvalidInput, StaleVersion
 from domain.idempotency import once
 from domain.locks import confirm_actor, lock_settings
 from domain.transactions import Call, Transaction
-from models import AccountSettings, ActorKind, Deployment, EventType, Permission
+from models import AccountSettings, ActorKind, Deployment, EventType, FirstResponder, Permission
 
 MESSAGING_FIELDS = (
     "messaging_enabled",
@@ -65,6 +65,7 @@ async def may_agents_end_sessions(settings: AccountSettings) -> bool:
 
 
 def check_can_read_settings(actor: Actor) -> None:
+    """Raises Forbidden."""
     if not (actor.is_staff and actor.may(Permission.MANAGE_CHANNELS)):
         raise Forbidden
 
@@ -85,6 +86,7 @@ async def update_messaging_settings(
 async def update_routing_settings(
     call: Call, values: dict[str, Any], *, expected_version: int | None = None
 ) -> SettingsChange:
+    """The same for routing, which has a version of its own."""
     return await _update(call, "updateRoutingSettings", values, ROUTING_FIELDS, expected_version)
 
 
@@ -141,6 +143,8 @@ def _check_values(values: dict[str, Any], allowed: tuple[str, ...]) -> None:
             raise InvalidInput(f"There is no setting {name!r} here.", field=(name,))
         if value is None:
             raise InvalidInput("A setting has a value; leave it out to keep the stored one.", field=(_argument(name),))
+        if value is FirstResponder.BOT:
+            raise InvalidInput("There is no bot in this account.", field=("firstResponder",))
         if name in MINUTES and not 1 <= value <= MOST_MINUTES:
             raise InvalidInput(f"Minutes lie between 1 and {MOST_MINUTES}.", field=(_argument(name),))
 

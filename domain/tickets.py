@@ -83,7 +83,7 @@ def check_values(values: dict[str, Any]) -> None:
         if name in values and values[name] is None:
             raise InvalidInput("This field always has a value; leave it out to keep it.", field=(name,))
     if values.get("status") is TicketStatus.CLOSED:
-        raise InvalidInput("Tickets are closed by Deskwire some time after they are solved.", field=("status",))
+        raise InvalidInput("Tickets are solved by hand; closing them is not for agents.", field=("status",))
     tags = values.get("tags", ())
     if len(tags) > MOST_TAGS or not all(0 < len(tag.strip()) <= LONGEST_TAG for tag in tags):
         raise InvalidInput(f"At most {MOST_TAGS} tags, each of 1 to {LONGEST_TAG} characters.", field=("tags",))

@@ -19,13 +19,14 @@ from tortoise.exceptions import IntegrityError
 from tortoise.transactions import in_transaction
 
 from domain.actors import Actor
-from domain.errors import BusyRetry
+from domain.errors import BusyRetry, InvalidInput
 from models import Account, Audit, AuditLogEntry, Event, EventType, Ticket, new_id, utc_now
 from models.database import WRITER, inside_transaction, is_contention
 
 T = TypeVar("T")
 
 ATTEMPTS = 6
+LONGEST_CLIENT_ID = 200
 
 # Called after every commit that wrote events, with the account and its new position. Filled by `deskwire`;
 # it must return at once and never raise, and losing a call must cost nothing but time.
@@ -57,6 +58,10 @@ class Call:
     client_id: str | None = None
     idempotency_key: str | None = None
     clock: Callable[[], datetime] = utc_now
+
+    def __post_init__(self) -> None:
+        if self.client_id is not None and not 0 < len(self.client_id) <= LONGEST_CLIENT_ID:
+            raise InvalidInput(f"A client id has 1 to {LONGEST_CLIENT_ID} characters.", field=("clientId",))
 
 
 class Transaction:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -95,13 +93,6 @@ class Order:
 
     column: str = "updated_at"
     descending: bool = True
-
-
-PARSERS: dict[str, Callable[[Any], Any]] = {
-    "updated_at": datetime.fromisoformat,
-    "created_at": datetime.fromisoformat,
-    "number": int,
-}
 
 
 async def page_of(

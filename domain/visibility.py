@@ -28,6 +28,7 @@ class Audience:
 
 
 def audience_of(ticket: Ticket) -> Audience:
+    """The audience of a ticket as it is."""
     return Audience(ticket.account_id, ticket.requester_id, ticket.group_id, ticket.organization_id, ticket.assignee_id)
 
 

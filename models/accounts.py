@@ -53,7 +53,7 @@ class Account(Row):
 
     slug = fields.CharField(max_length=63, unique=True)
     name = fields.CharField(max_length=200)
-    # Part of every cursor. A restore from a backup draws a new one, so that positions
+    # Part of every cursor. Whoever restores a backup gives the account a new one, so that positions
     # which were handed out and then lost are never mistaken for the new ones.
     epoch = fields.UUIDField(default=new_id)
     last_position = fields.BigIntField(default=0)

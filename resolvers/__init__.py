@@ -11,6 +11,10 @@ mutation = strawberry.mutation
 @strawberry.type(description="What can be asked.")
 class Query:
     viewer = field(people.viewer, description="Who is asking.")
+    sync_cursor = field(
+        people.sync_cursor,
+        description="Where the event log stands. Ask it first, then for data, then subscribe with it.",
+    )
     node = field(nodes.node, description="Anything by its global id; null for what the caller may not see.")
     nodes = field(nodes.nodes, description="At most 100 at once.")
     # the agent workspace

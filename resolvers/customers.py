@@ -8,7 +8,7 @@ from uuid import UUID
 from domain.comments import ChangedMessage, comment_on_request, delete_message, edit_message, react_to_message
 from domain.customers import conversations_page, requests_page
 from domain.errors import NotFound
-from domain.sessions import send_message
+from domain.messages import send_message
 from resolvers.answers import answering, customer
 from schema.context import Info
 from schema.customers import (
@@ -26,7 +26,7 @@ from schema.customers import (
     SendMessageInput,
     SendMessagePayload,
 )
-from schema.ids import decode_id
+from schema.ids import decode_id, decode_optional
 from schema.paging import Connection, check_first, decode_moment, keyset_page
 
 
@@ -44,12 +44,11 @@ async def my_requests(info: Info, first: int, after: str | None = None) -> Conne
 
 @answering(SendMessagePayload)
 async def resolve_send_message(info: Info, input: SendMessageInput) -> SendMessagePayload:
-    named = input.conversation_id
     sent = await send_message(
         info.context.call(client_id=input.client_id),
         body=input.body,
         client_message_id=input.client_message_id,
-        conversation_id=decode_id("Conversation", named, field="conversationId") if named else None,
+        conversation_id=decode_optional("Conversation", input.conversation_id, field="conversationId"),
     )
     message = await info.context.loaders.comments.load(sent.comment_id)
     conversation = await info.context.loaders.conversations.load(sent.conversation_id)

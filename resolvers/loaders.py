@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from strawberry.dataloader import DataLoader
-from tortoise.expressions import Q
+from tortoise.connection import get_connection
+from tortoise.expressions import Q, Subquery
 from tortoise.queryset import QuerySet
 
 from domain.actors import Actor
@@ -32,14 +33,19 @@ from models import (
     Role,
     Ticket,
     User,
+    UserKind,
     Visibility,
 )
 from models.base import Row
+from models.database import READER
 from schema.context import Loaders, Slice, Tailpiece
 
 RowT = TypeVar("RowT", bound=Row)
 KeyT = TypeVar("KeyT", bound=Hashable)
 ValueT = TypeVar("ValueT")
+MOST_PIECES = 200
+"""Of one statement: SQLite joins at most 500 SELECTs."""
+
 Batch = Callable[[list[KeyT]], Awaitable[list[ValueT]]]
 
 
@@ -48,6 +54,7 @@ def loaders_for(actor: Actor) -> Loaders:
     account = actor.account_id
     return Loaders(
         users=DataLoader(_by(User.filter(account_id=account))),
+        people=DataLoader(_people(actor)),
         groups=DataLoader(_by(Group.filter(account_id=account))),
         roles=DataLoader(_by(Role.filter(account_id=account))),
         groups_of=DataLoader(_groups_of(account)),
@@ -70,6 +77,18 @@ def loaders_for(actor: Actor) -> Loaders:
 def _by(rows: QuerySet[RowT], column: str = "id") -> Batch[UUID, RowT | None]:
     async def batch(keys: list[UUID]) -> list[RowT | None]:
         found = {getattr(row, column): row for row in await rows.filter(**{f"{column}__in": keys})}
+        return [found.get(key) for key in keys]
+
+    return batch
+
+
+def _people(actor: Actor) -> Batch[UUID, User | None]:
+    """Whom the actor may look up by an id alone: those who work here, and the customers of tickets that he may see."""
+
+    async def batch(keys: list[UUID]) -> list[User | None]:
+        tickets = visible_tickets(actor).filter(requester_id__in=keys)
+        known = ~Q(kind=UserKind.END_USER) | Q(id__in=Subquery(tickets.values("requester_id")))
+        found = {user.id: user for user in await User.filter(known, account_id=actor.account_id, id__in=keys)}
         return [found.get(key) for key in keys]
 
     return batch
@@ -103,12 +122,9 @@ def _event_slices(account: UUID) -> Batch[Slice, list[Event]]:
     async def batch(slices: list[Slice]) -> list[list[Event]]:
         condition = _any_of(slices, "ticket_id", "ticket_sequence")
         rows = await Event.filter(condition, account_id=account).order_by("ticket_sequence")
+        of_ticket = _grouped(rows, "ticket_id")
         return [
-            [
-                row
-                for row in rows
-                if row.ticket_id == each.owner and each.first <= (row.ticket_sequence or 0) <= each.last
-            ]
+            [row for row in of_ticket[each.owner] if each.first <= (row.ticket_sequence or 0) <= each.last]
             for each in slices
         ]
 
@@ -119,41 +135,75 @@ def _comment_slices(account: UUID) -> Batch[Slice, list[Comment]]:
     async def batch(slices: list[Slice]) -> list[list[Comment]]:
         condition = _any_of(slices, "conversation_id", "sequence")
         rows = await Comment.filter(condition, account_id=account).order_by("sequence")
+        of_conversation = _grouped(rows, "conversation_id")
         return [
-            [row for row in rows if row.conversation_id == each.owner and each.first <= row.sequence <= each.last]
-            for each in slices
+            [row for row in of_conversation[each.owner] if each.first <= row.sequence <= each.last] for each in slices
         ]
 
     return batch
 
 
+def _grouped(rows: Iterable[RowT], column: str) -> dict[UUID, list[RowT]]:
+    groups: dict[UUID, list[RowT]] = defaultdict(list)
+    for row in rows:
+        groups[getattr(row, column)].append(row)
+    return groups
+
+
 def _messages(account: UUID) -> Batch[Tailpiece, list[Comment]]:
-    """What the customer sees: the messages of his conversations, never a note. One statement for all of them."""
+    """What the customer sees: the messages of his conversations, never a note. Two statements for all of them.
+
+    Messages are numbered among all comments of their conversation, so a piece is no range of numbers. Each is a
+    SELECT with a LIMIT of its own: a window over whole conversations would read them to their beginning.
+    """
 
     async def batch(pieces: list[Tailpiece]) -> list[list[Comment]]:
-        visible = Comment.filter(account_id=account, channel=Channel.MESSAGING, visibility=Visibility.PUBLIC)
-        rows = await visible.filter(Q(*map(_reach, pieces), join_type="OR")).order_by("sequence")
-        return [_piece(rows, each) for each in pieces]
+        ids = [each for some in _portions(pieces) for each in await _message_ids(account, some)]
+        rows = await Comment.filter(id__in=ids).order_by("sequence")
+        of_conversation = _grouped(rows, "conversation_id")
+        return [_piece(of_conversation[each.conversation_id], each) for each in pieces]
 
     return batch
 
 
-def _reach(piece: Tailpiece) -> Q:
-    condition = Q(conversation_id=piece.conversation_id)
+def _portions(pieces: list[Tailpiece]) -> Iterable[list[Tailpiece]]:
+    return (pieces[start : start + MOST_PIECES] for start in range(0, len(pieces), MOST_PIECES))
+
+
+async def _message_ids(account: UUID, pieces: list[Tailpiece]) -> list[UUID]:
+    connection = get_connection(READER)
+    parts = [_part(account, piece) for piece in pieces]
+    statement = " UNION ALL ".join(text for text, _ in parts)
+    if connection.capabilities.dialect != "sqlite":
+        statement = statement.replace("?", "%s")
+    rows = await connection.execute_query_dict(statement, [value for _, values in parts for value in values])
+    return [UUID(str(row["id"])) for row in rows]
+
+
+def _part(account: UUID, piece: Tailpiece) -> tuple[str, list[Any]]:
+    """The SELECT of one piece, and its values."""
+    conditions: list[tuple[str, Any]] = [
+        ("account_id =", str(account)),
+        ("conversation_id =", str(piece.conversation_id)),
+        ("channel =", Channel.MESSAGING.value),
+        ("visibility =", Visibility.PUBLIC.value),
+    ]
     if piece.before is not None:
-        condition &= Q(sequence__lt=piece.before)
+        conditions.append(("sequence <", piece.before))
     if piece.after is not None:
-        condition &= Q(sequence__gt=piece.after)
-    return condition
+        conditions.append(("sequence >", piece.after))
+    where = " AND ".join(f"{condition} ?" for condition, _ in conditions)
+    ordered = f"{where} ORDER BY sequence {'DESC' if piece.newest else 'ASC'} LIMIT ?"
+    text = f"SELECT id FROM (SELECT id FROM comments WHERE {ordered}) AS piece"  # noqa: S608  # names of ours
+    return text, [*(value for _, value in conditions), piece.count]
 
 
 def _piece(rows: list[Comment], piece: Tailpiece) -> list[Comment]:
+    """Other pieces of the same conversation may have brought more rows than this one wants."""
     mine = [
         row
         for row in rows
-        if row.conversation_id == piece.conversation_id
-        and (piece.before is None or row.sequence < piece.before)
-        and (piece.after is None or row.sequence > piece.after)
+        if (piece.before is None or row.sequence < piece.before) and (piece.after is None or row.sequence > piece.after)
     ]
     return mine[-piece.count :] if piece.newest else mine[: piece.count]
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from domain.directory import macros_page
-from domain.macros import MacroAction, MacroActionKind, apply_macro, save_macro
+from domain.macros import MacroAction, apply_macro, save_macro
 from domain.sessions import EndOutcome
 from resolvers.answers import answering, staff
 from schema.comments import Comment
 from schema.context import Info
-from schema.ids import decode_id
-from schema.macros import Macro, MacroActionInput, SaveMacroInput, SaveMacroPayload
+from schema.ids import decode_id, decode_optional
+from schema.macros import REFERENCES, Macro, MacroActionInput, SaveMacroInput, SaveMacroPayload
 from schema.paging import Connection, check_first, decode_name, keyset_page
 from schema.payloads import ApplyMacroInput, ApplyMacroPayload
 from schema.tickets import Ticket
-
-REFERENCES = {MacroActionKind.SET_ASSIGNEE: "User", MacroActionKind.SET_GROUP: "Group"}
 
 
 async def macros(info: Info, first: int, after: str | None = None) -> Connection[Macro]:
@@ -36,7 +34,7 @@ async def resolve_save_macro(info: Info, input: SaveMacroInput) -> SaveMacroPayl
         actions=[_action(action) for action in input.actions],
         shared=input.shared,
         active=input.active,
-        macro_id=decode_id("Macro", input.macro_id, field="macroId") if input.macro_id else None,
+        macro_id=decode_optional("Macro", input.macro_id, field="macroId"),
     )
     row = await info.context.loaders.macros.load(saved.macro_id)
     return SaveMacroPayload(macro=Macro.of(row) if row else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
@@ -47,7 +48,7 @@ async def _session(info: Info, identifier: UUID) -> Node | None:
 
 
 async def _user(info: Info, identifier: UUID) -> Node | None:
-    row = await info.context.loaders.users.load(identifier)
+    row = await info.context.loaders.people.load(identifier)
     return User.of(row) if row else None
 
 
@@ -68,12 +69,18 @@ FETCH: dict[str, Callable[[Info, UUID], Awaitable[Node | None]]] = {
 
 async def node(info: Info, id: ID) -> Node | None:
     staff(info)
-    kind, identifier = decode_any(id)
-    fetch = FETCH.get(kind)
-    return await fetch(info, identifier) if fetch else None
+    return await _fetched(info, *decode_any(id))
 
 
 async def nodes(info: Info, ids: list[ID]) -> list[Node | None]:
+    staff(info)
     if len(ids) > MOST_NODES:
         raise InvalidInput(f"At most {MOST_NODES} ids.", field=("ids",))
-    return [await node(info, each) for each in ids]
+    # Together, so that loaders batch them; decoded before, so that one that is no id leaves nothing running.
+    decoded = [decode_any(each) for each in ids]
+    return await asyncio.gather(*(_fetched(info, kind, identifier) for kind, identifier in decoded))
+
+
+async def _fetched(info: Info, kind: str, identifier: UUID) -> Node | None:
+    fetch = FETCH.get(kind)
+    return await fetch(info, identifier) if fetch else None

@@ -7,7 +7,7 @@ from domain.errors import FeatureDisabled
 from domain.people import revoke_token
 from resolvers.answers import answering, staff
 from schema.context import Info
-from schema.ids import decode_id
+from schema.ids import decode_id, encode_id
 from schema.paging import Connection, check_first, decode_name, keyset_page
 from schema.payloads import RevokeTokenInput, RevokeTokenPayload, SetAvailabilityInput, SetAvailabilityPayload
 from schema.people import Account, Agent, Group, Role, User, Viewer
@@ -16,6 +16,7 @@ from schema.people import Account, Agent, Group, Role, User, Viewer
 async def viewer(info: Info) -> Viewer:
     actor = info.context.actor
     return Viewer(
+        token_id=encode_id("Token", actor.token_id) if actor.token_id else None,
         user=User.of(await user_of(actor)),
         account=Account.of(await account_of(actor)),
         permissions=sorted(actor.access.permissions),
@@ -34,6 +35,10 @@ async def groups(info: Info, first: int, after: str | None = None) -> Connection
 
 async def roles(info: Info) -> list[Role]:
     return [Role.of(row) for row in await roles_of(staff(info))]
+
+
+async def sync_cursor(info: Info) -> str:
+    return await info.context.feeds.sync_cursor(info.context.actor)
 
 
 @answering(SetAvailabilityPayload)

@@ -9,11 +9,11 @@ from strawberry import ID
 
 from domain.errors import InvalidCursor
 from domain.tickets import update_ticket
-from domain.views import PARSERS, Order, page_of
+from domain.views import Order, page_of
 from resolvers.answers import answering, staff
 from schema.context import Info
 from schema.ids import decode_id
-from schema.paging import check_first, decode_cursor, keyset_page
+from schema.paging import as_identifier, as_moment, as_number, check_first, decode_cursor, keyset_page
 from schema.payloads import UpdateTicketInput, UpdateTicketPayload, given
 from schema.tickets import OrderDirection, Ticket, TicketConnection, TicketFilter, TicketOrder
 
@@ -40,18 +40,22 @@ async def tickets(
     sync_cursor = await info.context.feeds.sync_cursor(actor)
     rows = await page_of(actor, view, order, check_first(first), key)
     page = keyset_page(
-        rows, first, after=after is not None, key=lambda row: (getattr(row, order.column), row.id), node=Ticket.of
+        rows,
+        first,
+        after=after is not None,
+        key=lambda row: (order.column, getattr(row, order.column), row.id),
+        node=Ticket.of,
     )
     return TicketConnection(edges=page.edges, page_info=page.page_info, sync_cursor=sync_cursor, view=view)
 
 
 def _key(order: Order, after: str) -> tuple[Any, UUID]:
-    value, identifier = decode_cursor(after, 2)
-    try:
-        return PARSERS[order.column](value), UUID(identifier)
-    except (TypeError, ValueError, AttributeError):
-        # Among others: a cursor of a list that was ordered by another field.
-        raise InvalidCursor from None
+    column, value, identifier = decode_cursor(after, 3)
+    if column != order.column:
+        # Of a list in another order: paging on from it would skip rows and repeat others.
+        raise InvalidCursor
+    parsed = as_number(value) if column == "number" else as_moment(value)
+    return parsed, as_identifier(identifier)
 
 
 @answering(UpdateTicketPayload)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -15,6 +15,7 @@ import strawberry
 from domain.errors import InvalidCursor, InvalidInput
 
 MOST = 100
+LARGEST = 2**31 - 1
 
 NodeT = TypeVar("NodeT")
 RowT = TypeVar("RowT")
@@ -72,12 +73,8 @@ def decode_cursor(cursor: str, length: int) -> list[Any]:
 
 
 def decode_sequence(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    (sequence,) = decode_cursor(cursor, 1)
-    if not isinstance(sequence, int):
-        raise InvalidCursor
-    return sequence
+    """The place in a gap-free sequence. Raises InvalidCursor."""
+    return None if cursor is None else as_number(decode_cursor(cursor, 1)[0])
 
 
 def decode_moment(cursor: str | None) -> tuple[datetime, UUID] | None:
@@ -85,10 +82,7 @@ def decode_moment(cursor: str | None) -> tuple[datetime, UUID] | None:
     if cursor is None:
         return None
     moment, identifier = decode_cursor(cursor, 2)
-    try:
-        return datetime.fromisoformat(moment), UUID(identifier)
-    except (TypeError, ValueError, AttributeError):
-        raise InvalidCursor from None
+    return as_moment(moment), as_identifier(identifier)
 
 
 def decode_name(cursor: str | None) -> tuple[str, UUID] | None:
@@ -96,8 +90,34 @@ def decode_name(cursor: str | None) -> tuple[str, UUID] | None:
     if cursor is None:
         return None
     name, identifier = decode_cursor(cursor, 2)
+    # PostgreSQL takes no U+0000, not even to compare with.
+    if not isinstance(name, str) or "\0" in name:
+        raise InvalidCursor
+    return name, as_identifier(identifier)
+
+
+def as_number(value: Any) -> int:
+    """A number that a column can hold. Raises InvalidCursor."""
+    if type(value) is not int or not 1 <= value <= LARGEST:
+        raise InvalidCursor
+    return value
+
+
+def as_moment(value: Any) -> datetime:
+    """A moment in UTC. Raises InvalidCursor."""
     try:
-        return str(name), UUID(identifier)
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is None:
+            raise InvalidCursor
+        return moment.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidCursor from None
+
+
+def as_identifier(value: Any) -> UUID:
+    """Raises InvalidCursor."""
+    try:
+        return UUID(value)
     except (TypeError, ValueError, AttributeError):
         raise InvalidCursor from None
 

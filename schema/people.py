@@ -128,6 +128,7 @@ class Account(Node):
 
 @strawberry.type(description="Who is asking.")
 class Viewer:
+    token_id: ID | None = strawberry.field(description="The token that was used: revoke it to log out.")
     user: User
     account: Account
     permissions: list[Permission]

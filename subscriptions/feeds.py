@@ -28,6 +28,13 @@ class LiveFeeds:
     def cursor(self, event: Event) -> str:
         return self._hub.cursor(event)
 
+    def cursor_before(self, event: Event) -> str:
+        return self._hub.cursor_before(event)
+
+    async def head(self, actor: Actor) -> int:
+        account = await Account.get(id=actor.account_id)
+        return int(account.last_position)
+
     def follow(
         self, actor: Actor, after: str | None, types: Collection[EventType], wants: Callable[[Event], bool]
     ) -> AsyncIterator[Event]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
 from typing import Any, cast
+from uuid import UUID
 
 import strawberry
 from strawberry import ID
@@ -28,7 +29,7 @@ from models import (
     utc_now,
 )
 from schema import customers as customer_types
-from schema.context import Context, Info
+from schema.context import Context, Feeds, Info
 from schema.customers import MessageAuthorKind
 from schema.events import event_of
 from schema.ids import decode_id, encode_id
@@ -52,6 +53,7 @@ TICKET_EVENTS = frozenset(EventType) - {
     EventType.TOKEN_REVOKED,
 }
 
+SESSION_CHANGES = (EventType.MESSAGING_SESSION_STATE_CHANGED, EventType.MESSAGING_SESSION_ENDED)
 Events = AsyncGenerator[tuple[Actor, Event], None]
 
 
@@ -71,21 +73,27 @@ async def _events(
 
     A change of the actor's own access comes through as an event too. Raises AccessRevoked when he is gone.
     """
-    # Loaded here and not taken from the socket, whose actor may be hours old.
-    actor = await _reloaded(context.actor)
+    # First where the log stands, then who he is: a change of his access in between is met as an event.
+    after = after or await context.feeds.sync_cursor(context.actor)
+    actor = await _reloaded(context)
     followed = context.feeds.follow(actor, after, types, wants)
     async with aclosing(cast(AsyncGenerator[Event, None], followed)) as events:
         async for event in events:
             if event.type is EventType.AGENT_ACCESS_CHANGED:
-                actor = await _reloaded(actor)
+                actor = await _reloaded(context)
             yield actor, event
 
 
-async def _reloaded(actor: Actor) -> Actor:
-    assert actor.id is not None
-    current = await load_actor(actor.account_id, actor.id)
+async def _reloaded(context: Context) -> Actor:
+    """The actor as he stands now; the socket's may be hours old. What is selected of an event is his, too.
+
+    Raises AccessRevoked.
+    """
+    assert context.actor.id is not None
+    current = await load_actor(context.actor.account_id, context.actor.id)
     if current is None:
         raise AccessRevoked
+    context.actor = current
     return current
 
 
@@ -120,7 +128,8 @@ async def ticket_created(info: Info, after: str | None = None) -> AsyncGenerator
 
 async def ticket_activity(info: Info, ticket_id: ID, after: str | None = None) -> AsyncGenerator[TicketActivity, None]:
     identifier = decode_id("Ticket", ticket_id, field="ticketId")
-    if not await visible_tickets(await _reloaded(_staff(info.context))).filter(id=identifier).exists():
+    _staff(info.context)
+    if not await visible_tickets(await _reloaded(info.context)).filter(id=identifier).exists():
         raise NotFound
     # A changed setting changes what the composer offers, on every ticket (R12).
     types = TICKET_EVENTS | {EventType.MESSAGING_SETTINGS_CHANGED}
@@ -133,39 +142,86 @@ async def ticket_activity(info: Info, ticket_id: ID, after: str | None = None) -
             ticket = await visible_tickets(actor).get_or_none(id=identifier)
             if ticket is None:
                 raise AccessRevoked
-            if event.type is not EventType.AGENT_ACCESS_CHANGED:
-                yield TicketActivity(
-                    cursor=info.context.feeds.cursor(event),
-                    client_id=event.client_id,
-                    event=event_of(event),
-                    ticket=TicketType.of(ticket),
-                )
+            # A change of his own access is among them: with it, his composer offers something else.
+            yield TicketActivity(
+                cursor=info.context.feeds.cursor(event),
+                client_id=event.client_id,
+                event=event_of(event),
+                ticket=TicketType.of(ticket),
+            )
 
 
 async def inbox(
     info: Info, filter: TicketFilterInput | None = None, after: str | None = None
 ) -> AsyncGenerator[InboxItem, None]:
-    actor = await _reloaded(_staff(info.context))
+    _staff(info.context)
     view = (filter or TicketFilterInput()).view()
-    # All accesses that the actor had since the cursor: with one of them he may have been shown the row that he loses.
-    changes = await info.context.feeds.between(actor, after, {EventType.AGENT_ACCESS_CHANGED})
-    accesses = [actor.access, *(access_from_json(change.payload["before"]) for change in changes)]
-    async with aclosing(_events(info.context, after, TICKET_EVENTS)) as events:
+    feeds = info.context.feeds
+    after = after or await feeds.sync_cursor(info.context.actor)
+    actor = await _reloaded(info.context)
+    former = _FormerAccesses()
+    for change in await feeds.between(actor, after, {EventType.AGENT_ACCESS_CHANGED}):
+        former.note(access_from_json(change.payload["before"]))
+    used = actor.access
+    removed: tuple[UUID, UUID | None] | None = None
+    # A conversation that a bot has alone has no ticket yet, and no row.
+    async with aclosing(
+        _events(info.context, after, TICKET_EVENTS, lambda event: event.ticket_id is not None)
+    ) as events:
         async for current, event in events:
-            cursor = info.context.feeds.cursor(event)
             if event.type is EventType.AGENT_ACCESS_CHANGED:
-                before = access_from_json(event.payload["before"])
-                accesses += [before, current.access]
-                for item in await _moved(current, before, view, cursor):
-                    yield item
+                lost = {used, access_from_json(event.payload["before"])} - {current.access}
+                items = [item for access in lost for item in await _moved(feeds, current, access, view, event)]
+                former.end(lost, await feeds.head(current))
+                used = current.access
             else:
-                found = await _inbox_item(current, accesses, view, event, cursor)
-                if found is not None:
-                    yield found
+                former.pass_by(event.position)
+                items = await _inbox_items(current, former, view, event, feeds.cursor(event))
+                removal = (event.audit_id, event.ticket_id) if items and items[0].ticket is None else None
+                if removal is not None and removal == removed:
+                    items = []  # several events of one update took the row away once
+                removed = removal or (removed if not items else None)
+            for item in _resumable(items, feeds.cursor_before(event)):
+                yield item
 
 
-async def _moved(actor: Actor, before: Access, view: TicketFilter, cursor: str) -> list[InboxItem]:
+class _FormerAccesses:
+    """By which accesses, beside his present one, a list may have shown the actor a row.
+
+    A row is shown as it stands when its event is delivered, so an access that is lost by now may have shown it. That
+    can be so for what happened until the loss was delivered, and the rows that it moved were told; of what happens
+    to a lost ticket later he must not learn (R154).
+    """
+
+    def __init__(self) -> None:
+        self._until: dict[Access, int | None] = {}
+
+    def __iter__(self) -> Iterator[Access]:
+        return iter(self._until)
+
+    def note(self, access: Access) -> None:
+        """He had it; how it ended is yet to be delivered."""
+        self._until[access] = None
+
+    def end(self, accesses: Iterable[Access], head: int) -> None:
+        """Their end was delivered when the log stood at `head`."""
+        self._until |= dict.fromkeys(accesses, head)
+
+    def pass_by(self, position: int) -> None:
+        """Forget those that can have shown nothing that an event at this position changes."""
+        self._until = {access: until for access, until in self._until.items() if until is None or position <= until}
+
+
+def _resumable(items: list[InboxItem], before: str) -> list[InboxItem]:
+    """Who has seen but some of an event's items resumes before it: a repeated row does no harm, a lost one does."""
+    for item in items[:-1]:
+        item.cursor = before
+    return items
+
+
+async def _moved(feeds: Feeds, actor: Actor, before: Access, view: TicketFilter, event: Event) -> list[InboxItem]:
     """What a change of the actor's own access does to his list. Raises CursorExpired when that is too much."""
+    cursor = feeds.cursor(event)
     gained, lost = await moved_by_access(actor, before, view)
     if len(gained) > MOST_MOVED or len(lost) > MOST_MOVED:
         raise CursorExpired
@@ -173,31 +229,34 @@ async def _moved(actor: Actor, before: Access, view: TicketFilter, cursor: str) 
     return added + [_removal(cursor, None, encode_id("Ticket", identifier)) for identifier in lost]
 
 
-async def _inbox_item(
-    actor: Actor, accesses: list[Access], view: TicketFilter, event: Event, cursor: str
-) -> InboxItem | None:
+async def _inbox_items(
+    actor: Actor, former: Iterable[Access], view: TicketFilter, event: Event, cursor: str
+) -> list[InboxItem]:
     """What an event does to the list: by the ticket as it is now, and as it was just before the event."""
     assert event.ticket_id is not None
-    session = await _session_state(event)
+    session, session_before = await _session_states(view, event)
     was_shown = event.ticket_before is not None and shows(
-        actor, accesses, view, event.ticket_before, _state_before(event, session)
+        actor, [actor.access, *former], view, event.ticket_before, session_before
     )
     ticket = await _visible(actor, event)
     if ticket is not None and holds(view, attributes_of(ticket), session):
-        return _row(cursor, event.client_id, InboxChange.UPDATED if was_shown else InboxChange.ADDED, ticket)
+        return [_row(cursor, event.client_id, InboxChange.UPDATED if was_shown else InboxChange.ADDED, ticket)]
     if was_shown:
-        return _removal(cursor, event.client_id, encode_id("Ticket", event.ticket_id))
-    return None
+        return [_removal(cursor, event.client_id, encode_id("Ticket", event.ticket_id))]
+    return []
 
 
-async def _session_state(event: Event) -> SessionState | None:
+async def _session_states(view: TicketFilter, event: Event) -> tuple[SessionState | None, SessionState | None]:
+    """The state of the ticket's session now, and just before the event. For views that ask for it."""
+    if view.session_states is None:
+        return None, None
     session = await MessagingSession.get_or_none(conversation_id=event.conversation_id)
-    return session.state if session else None
-
-
-def _state_before(event: Event, now: SessionState | None) -> SessionState | None:
-    previous = event.payload.get("previous_state")
-    return SessionState(previous) if previous else now
+    if session is None:
+        return None, None
+    # The session is read first. If it has changed since the event, the first change says what it was until then.
+    later = Event.filter(ticket_id=event.ticket_id, ticket_sequence__gte=event.ticket_sequence)
+    change = await later.filter(type__in=SESSION_CHANGES).order_by("ticket_sequence").first()
+    return session.state, SessionState(change.payload["previous_state"]) if change else session.state
 
 
 def _row(cursor: str, client_id: str | None, change: InboxChange, ticket: Ticket) -> InboxItem:
@@ -242,15 +301,14 @@ async def message_received(info: Info, after: str | None = None) -> AsyncGenerat
 async def conversation_signals(
     info: Info, ticket_id: ID | None = None, conversation_id: ID | None = None
 ) -> AsyncGenerator[ConversationSignal, None]:
-    actor = await _reloaded(info.context.actor)
+    actor = await _reloaded(info.context)
     conversation = await _conversation(actor, ticket_id, conversation_id)
     signals = info.context.feeds.signals(actor.account_id, conversation.id)
     async with aclosing(cast(AsyncGenerator[Any, None], signals)) as heard:
         async for signal in heard:
             if signal.user_id == actor.id:
                 continue
-            actor = await _reloaded(actor)
-            await _conversation(actor, ticket_id, conversation_id)
+            await _conversation(await _reloaded(info.context), ticket_id, conversation_id)
             side = MessageAuthorKind.END_USER if signal.user_kind == ActorKind.END_USER else MessageAuthorKind.AGENT
             yield ConversationSignal(kind=SignalKind(signal.kind), side=side, at=utc_now())
 

@@ -1,8 +1,11 @@
 """One hub per process: it hears the bell, reads the log once for each account, and feeds whoever listens.
 
 The broadcaster carries only "account A stands at position N". What it loses costs a poll; what it repeats is idle;
-when it breaks, the hub says so, polls, and tries again. Rows are read in the order of their positions, which is the
-order of their commits, so a feed that starts at a position meets every later row once.
+when it breaks, the hub says so, polls, and tries again. It can break without a word (its listener dies, and whoever
+listens waits for ever), so the hub listens for its own beat: who does not hear himself is deaf, and connects anew.
+
+Rows are read in the order of their positions, which is the order of their commits, so a feed that starts at a
+position meets every later row once.
 """
 
 from __future__ import annotations
@@ -14,14 +17,13 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any
 from uuid import UUID
 
 import orjson
 from broadcaster import Broadcast
-from broadcaster import Event as BroadcastEvent
 
-from domain.errors import SlowConsumer
+from domain.errors import CursorExpired, SlowConsumer
 from models import Account, Event, EventType
 from schema.context import Signal
 from subscriptions.resume import Cursors, Position
@@ -32,6 +34,11 @@ BELL = "deskwire"
 BATCH = 200
 QUEUE = 256
 SIGNALS = 16
+BEAT_SECONDS = 5.0
+SILENT_BEATS = 3
+PUBLISH_SECONDS = 5.0
+
+BEAT: dict[str, object] = {"beat": True}
 
 Wants = Callable[[Event], bool]
 
@@ -84,7 +91,6 @@ class Tail:
         self.listeners = 0
         self.wake = asyncio.Event()
         self.ready = asyncio.Event()
-        self.task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         account = await Account.get(id=self.account_id)
@@ -102,6 +108,28 @@ class Tail:
                     feed.offer(row)
 
 
+def _signal_from(heard: dict[str, Any]) -> Signal:
+    return Signal(
+        UUID(heard["account"]), UUID(heard["conversation"]), heard["signal"], UUID(heard["user"]), heard["side"]
+    )
+
+
+def _unless_cancelled() -> None:
+    """broadcaster can raise from its own clean-up in the place of our cancellation. Pass that on."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+async def leave(broadcast: Broadcast) -> None:
+    """Disconnect. broadcaster raises here what its listener died of, be it a cancellation."""
+    try:
+        await broadcast.disconnect()
+    except (Exception, asyncio.CancelledError):
+        _unless_cancelled()
+        log.warning("the broadcaster could not be left in order", exc_info=True)
+
+
 async def read(account_id: UUID, after: int, limit: int = BATCH) -> list[Event]:
     """The next rows of an account's log."""
     return await Event.filter(account_id=account_id, position__gt=after).order_by("position").limit(limit)
@@ -116,39 +144,70 @@ class Hub:
         self._poll_seconds = poll_seconds
         self._tails: dict[UUID, Tail] = {}
         self._ringing: set[asyncio.Task[None]] = set()
+        self._reading: set[asyncio.Task[None]] = set()
         self._signals: dict[UUID, set[asyncio.Queue[Signal]]] = {}
         self.hears = False
 
     async def run(self) -> None:
         """Listen and poll until cancelled. One subscription per process, opened serially."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._listen())
-            group.create_task(self._poll())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._listen())
+                group.create_task(self._beat())
+                group.create_task(self._poll())
+        finally:
+            self.hears = False
+            for task in self._ringing | self._reading:
+                task.cancel()
 
     async def _listen(self) -> None:
         while True:
             try:
-                async with self._broadcast.subscribe(BELL) as subscriber:
-                    self.hears = True
-                    async for message in cast(AsyncIterator[BroadcastEvent], subscriber):
-                        self._hear(message.message)
+                await self._hear_bell()
             except Exception:
-                log.exception("the broadcaster failed; polling goes on")
+                _unless_cancelled()
+                log.exception("the broadcaster failed or is silent; polling goes on")
             self.hears = False
             await asyncio.sleep(random.uniform(0.2, 1.0))
+            try:
+                await self._reconnect()
+            except Exception:
+                _unless_cancelled()
+                log.exception("the broadcaster cannot be reached; polling goes on")
+
+    async def _hear_bell(self) -> None:
+        """Hear until it fails. Raises TimeoutError after a silence in which at least our own beat was due."""
+        async with self._broadcast.subscribe(BELL) as subscriber:
+            self._ring(BEAT)
+            while True:
+                async with asyncio.timeout(SILENT_BEATS * BEAT_SECONDS):
+                    message = await subscriber.get()
+                self.hears = True
+                self._hear(message.message)
+
+    async def _reconnect(self) -> None:
+        """broadcaster never does so by itself."""
+        await leave(self._broadcast)
+        await self._broadcast.connect()
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            self._ring(BEAT)
 
     def _hear(self, message: str) -> None:
         try:
             heard = orjson.loads(message)
-            account_id = UUID(heard["account"])
-        except (ValueError, KeyError, TypeError):
+            if "signal" in heard:
+                self._pass_on(_signal_from(heard))
+            elif "position" in heard:
+                self._wake(UUID(heard["account"]), int(heard["position"]))
+        except (ValueError, KeyError, TypeError, AttributeError):
             log.warning("an unreadable message on the bell was ignored")
-            return
-        if "signal" in heard:
-            self._pass_on(
-                Signal(account_id, UUID(heard["conversation"]), heard["signal"], UUID(heard["user"]), heard["side"])
-            )
-        elif (tail := self._tails.get(account_id)) is not None and heard["position"] > tail.position:
+
+    def _wake(self, account_id: UUID, position: int) -> None:
+        tail = self._tails.get(account_id)
+        if tail is not None and position > tail.position:
             tail.wake.set()
 
     async def _poll(self) -> None:
@@ -162,9 +221,7 @@ class Hub:
                 log.exception("polling failed; it is tried again")
                 continue
             for account_id, position in heads:
-                tail = self._tails.get(account_id)
-                if tail is not None and position > tail.position:
-                    tail.wake.set()
+                self._wake(account_id, position)
 
     def announce(self, account_id: UUID, position: int) -> None:
         """Ring the bell, from after the commit: returns at once, never raises."""
@@ -177,14 +234,16 @@ class Hub:
 
     async def _publish(self, message: str) -> None:
         try:
-            await self._broadcast.publish(BELL, message)
+            # A broadcaster that stalls must not pile up one task for each commit.
+            async with asyncio.timeout(PUBLISH_SECONDS):
+                await self._broadcast.publish(BELL, message)
         except Exception:
             # Costs the latency of a poll and nothing else.
             log.exception("the bell could not be rung")
 
     async def _follow_log(self, tail: Tail) -> None:
         """The task of one tail. A failing database is waited for; feeds notice nothing but a delay."""
-        while True:
+        while tail.listeners:
             try:
                 if not tail.ready.is_set():
                     await tail.open()
@@ -201,7 +260,9 @@ class Hub:
         tail = self._tails.get(account_id)
         if tail is None:
             tail = self._tails[account_id] = Tail(account_id)
-            tail.task = asyncio.create_task(self._follow_log(tail))
+            task = asyncio.create_task(self._follow_log(tail))
+            self._reading.add(task)
+            task.add_done_callback(self._reading.discard)
         tail.listeners += 1
         try:
             await tail.ready.wait()
@@ -209,9 +270,9 @@ class Hub:
         finally:
             tail.listeners -= 1
             if tail.listeners == 0:
-                self._tails.pop(account_id, None)
-                assert tail.task is not None
-                tail.task.cancel()
+                # Its task ends when it next looks up, not in the middle of a read.
+                del self._tails[account_id]
+                tail.wake.set()
 
     @asynccontextmanager
     async def guarded(self, account_id: UUID, user_id: UUID, token_id: UUID | None) -> AsyncIterator[asyncio.Event]:
@@ -234,7 +295,13 @@ class Hub:
             position = account.last_position if after is None else await self.cursors.resume(after, account)
             # The check and the attaching below have no await between them: no row can fall in between.
             while position < tail.position:
-                for row in await read(account_id, position):
+                rows = await read(account_id, position)
+                if not rows:
+                    raise CursorExpired(field=("after",))  # the log was cut meanwhile
+                for row in rows:
+                    # Never ahead of the tail, whose guards see a revocation before anything after it goes out.
+                    if row.position > tail.position:
+                        break
                     position = row.position
                     if wants(row):
                         yield row
@@ -256,8 +323,14 @@ class Hub:
 
     def cursor(self, event: Event) -> str:
         """The cursor that resumes after this event. Only for events of accounts that are listened to here."""
-        tail = self._tails[event.account_id]
-        return self.cursors.write(Position(event.account_id, tail.epoch, event.position))
+        return self._cursor(event.account_id, event.position)
+
+    def cursor_before(self, event: Event) -> str:
+        """The cursor that resumes with this event."""
+        return self._cursor(event.account_id, event.position - 1)
+
+    def _cursor(self, account_id: UUID, position: int) -> str:
+        return self.cursors.write(Position(account_id, self._tails[account_id].epoch, position))
 
     async def sync_cursor(self, account_id: UUID) -> str:
         """The cursor of the log's head."""

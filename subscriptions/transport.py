@@ -3,7 +3,7 @@
 Close codes: who gets one, and what he must do.
 
     1012  the server restarts                     connect again, resume with the last cursor
-    1011  a defect of ours, logged                connect again, resume with the last cursor
+    1011  a defect of ours, logged; or it was not read for SEND_SECONDS: resume with the last cursor
     4400  a message that the protocol lacks       mend the client
     4401  no connection_init, or token expired    connect again with a valid token
     4403  token unknown or revoked                log in again
@@ -29,9 +29,11 @@ from graphql import OperationType
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from domain.actors import Actor
+from domain.transactions import shielded
 from execution.engine import Engine, Operation
 from execution.errors import RequestError
 from models import utc_now
+from schema.context import Context
 
 log = logging.getLogger("deskwire.transport")
 
@@ -52,13 +54,36 @@ class Close(Exception):
         self.reason = reason
 
 
+class Unread(Close):
+    """Nobody reads, or nobody is there."""
+
+    def __init__(self) -> None:
+        super().__init__(1011, "not reading")
+
+
+class Over(Exception):
+    """The caller is known no longer: what he subscribed to ends without a word, the socket says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Doors:
     """What the transport is given: how to know a caller, to make contexts, and to learn that he is known no longer."""
 
     authenticate: Callable[[str], Awaitable[Actor | None]]
-    context_for: Callable[[Actor], object]
+    context_for: Callable[[Actor], Context]
     guarded: Callable[[Actor], AbstractAsyncContextManager[asyncio.Event]]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who opened the socket, and whether he may still hear."""
+
+    actor: Actor
+    revoked: asyncio.Event
+
+    def is_gone(self) -> bool:
+        expires = self.actor.token_expires_at
+        return self.revoked.is_set() or (expires is not None and expires <= utc_now())
 
 
 class Socket:
@@ -70,7 +95,9 @@ class Socket:
         self._doors = doors
         self._stopping = stopping
         self._operations: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._sending = asyncio.Lock()
+        self._unread = asyncio.Event()
 
     async def serve(self) -> None:
         """Accept, talk, close."""
@@ -80,25 +107,32 @@ class Socket:
         await self._websocket.accept(subprotocol=PROTOCOL)
         try:
             await self._talk()
+        except WebSocketDisconnect:
+            pass
         except Close as close:
+            await self._end_operations()  # nothing follows a close frame
             await self._close(close.code, close.reason)
-        except (WebSocketDisconnect, TimeoutError, OSError):
-            pass  # the client is gone, or does not read: there is nobody to tell
         except Exception:
             log.exception("a socket failed")
+            await self._end_operations()
             await self._close(1011, "internal error")
         finally:
             await self._end_operations()
 
     async def _talk(self) -> None:
-        actor = await self._initialised()
-        async with self._doors.guarded(actor) as revoked:
-            # Whatever ends first ends the socket: the conversation, the token, or the server.
+        token = await self._initialised()
+        stranger = await self._known(token)
+        async with self._doors.guarded(stranger) as revoked:
+            # Asked again: a revocation between the question and the guard would be heard by nobody.
+            actor = await self._known(token)
+            await self._send({"type": "connection_ack"})
+            # Whatever ends first ends the socket: the conversation, the token, the reading, or the server.
             ends = [
-                asyncio.create_task(self._converse(actor)),
+                asyncio.create_task(self._converse(Caller(actor, revoked))),
                 asyncio.create_task(_closing(revoked.wait(), 4403, "token revoked")),
                 asyncio.create_task(_closing(self._stopping.wait(), 1012, "server restarts")),
                 asyncio.create_task(_closing(_until(actor.token_expires_at), 4401, "token expired")),
+                asyncio.create_task(_closing(self._unread.wait(), 1011, "not reading")),
                 asyncio.create_task(self._ping()),
             ]
             try:
@@ -110,7 +144,8 @@ class Socket:
                     task.cancel()
                 await asyncio.gather(*ends, return_exceptions=True)
 
-    async def _initialised(self) -> Actor:
+    async def _initialised(self) -> str:
+        """The token of the connection_init."""
         try:
             async with asyncio.timeout(INIT_SECONDS):
                 while (message := await self._receive())["type"] in ("ping", "pong"):
@@ -119,20 +154,22 @@ class Socket:
             raise Close(4408, "connection_init was late") from None
         if message["type"] != "connection_init":
             raise Close(4401, "connection_init comes first")
-        actor = await self._doors.authenticate(_bearer(message.get("payload")))
+        return _bearer(message.get("payload"))
+
+    async def _known(self, token: str) -> Actor:
+        actor = await self._doors.authenticate(token)
         if actor is None:
             raise Close(4403, "token unknown, expired or revoked")
-        await self._send({"type": "connection_ack"})
         return actor
 
-    async def _converse(self, actor: Actor) -> None:
+    async def _converse(self, caller: Caller) -> None:
         while True:
             message = await self._receive()
             match message["type"]:
                 case "ping" | "pong":
                     await self._answer_ping(message)
                 case "subscribe":
-                    await self._subscribe(actor, message)
+                    await self._subscribe(caller, message)
                 case "complete":
                     self._complete(_operation_id(message))
                 case "connection_init":
@@ -149,7 +186,7 @@ class Socket:
             await asyncio.sleep(PING_SECONDS)
             await self._send({"type": "ping"})
 
-    async def _subscribe(self, actor: Actor, message: dict[str, Any]) -> None:
+    async def _subscribe(self, caller: Caller, message: dict[str, Any]) -> None:
         identifier = _operation_id(message)
         query, name, variables = _parameters(message.get("payload"))
         if identifier in self._operations:
@@ -165,11 +202,13 @@ class Socket:
         if operation.kind is not OperationType.SUBSCRIPTION:
             await self._error(identifier, _said("ONLY_SUBSCRIPTIONS", "Send queries and mutations over HTTP."))
             return
-        task = asyncio.create_task(self._run(identifier, actor, operation, variables))
+        task = asyncio.create_task(self._run(identifier, caller, operation, variables))
+        self._tasks.add(task)
         self._operations[identifier] = task
         task.add_done_callback(lambda done: self._forget(identifier, done))
 
     def _forget(self, identifier: str, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
         if self._operations.get(identifier) is task:
             del self._operations[identifier]
 
@@ -178,24 +217,29 @@ class Socket:
         if task is not None:
             task.cancel()
 
-    async def _run(self, identifier: str, actor: Actor, operation: Operation, variables: dict[str, Any]) -> None:
+    async def _run(self, identifier: str, caller: Caller, operation: Operation, variables: dict[str, Any]) -> None:
         try:
-            await self._stream(identifier, actor, operation, variables)
+            await self._stream(identifier, caller, operation, variables)
             await self._send({"type": "complete", "id": identifier})
         except RequestError as refusal:
             await self._error(identifier, self._engine.refused(refusal)["errors"])
-        except (WebSocketDisconnect, OSError, TimeoutError):
-            # Nobody reads any more. Closing wakes the reader of this socket, which ends it.
-            await self._close(1011, "not reading")
+        except (Unread, Over):
+            pass
         except Exception as error:
             await self._error(identifier, self._engine.masked(error)["errors"])
 
-    async def _stream(self, identifier: str, actor: Actor, operation: Operation, variables: dict[str, Any]) -> None:
-        events = await self._engine.source(operation, variables, self._doors.context_for(actor))
+    async def _stream(self, identifier: str, caller: Caller, operation: Operation, variables: dict[str, Any]) -> None:
+        context = self._doors.context_for(caller.actor)
+        events = await self._engine.source(operation, variables, context)
         try:
             async for event in events:
                 # A context of its own for each event: loaders that outlive one answer with what was true before.
-                result = await self._engine.respond(operation, variables, event, self._doors.context_for(actor))
+                # Its actor is the one that the source keeps up to date, not the one who opened the socket.
+                fresh = self._doors.context_for(context.actor)
+                # To its end even when cancelled: graphql-core leaves coroutines behind, the pool may lose a connection.
+                result = await shielded(self._engine.respond(operation, variables, event, fresh))
+                if caller.is_gone():
+                    raise Over
                 await self._send({"type": "next", "id": identifier, "payload": self._engine.formatted(result)})
         finally:
             await _closed(events)
@@ -216,13 +260,17 @@ class Socket:
         return message
 
     async def _send(self, message: dict[str, Any]) -> None:
-        """One frame. A client that does not read for SEND_SECONDS is gone: TimeoutError."""
+        """One frame. A client that does not read for SEND_SECONDS is gone: Unread, and the whole socket ends."""
         text = orjson.dumps(message).decode()
-        async with asyncio.timeout(SEND_SECONDS), self._sending:
-            await self._websocket.send_text(text)
+        try:
+            async with asyncio.timeout(SEND_SECONDS), self._sending:
+                await self._websocket.send_text(text)
+        except (WebSocketDisconnect, OSError, TimeoutError):
+            self._unread.set()
+            raise Unread from None
 
     async def _error(self, identifier: str, errors: list[dict[str, Any]]) -> None:
-        with suppress(WebSocketDisconnect, OSError, TimeoutError):
+        with suppress(Unread):
             await self._send({"type": "error", "id": identifier, "payload": errors})
 
     async def _close(self, code: int, reason: str) -> None:
@@ -232,10 +280,12 @@ class Socket:
                     await self._websocket.close(code, reason)
 
     async def _end_operations(self) -> None:
-        tasks = list(self._operations.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        pending = set(self._tasks)
+        while pending:
+            # More than once: a library that is given what it waits for in the same moment swallows a cancellation.
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=1.0)
 
 
 async def _closing(end: Awaitable[Any], code: int, reason: str) -> None:

@@ -16,8 +16,9 @@ from domain.actors import Actor, load_actor, system
 from domain.comments import post_comment, situation_of
 from domain.composer import Composer, composer_for
 from domain.errors import Refusal
+from domain.messages import send_message
 from domain.people import create_account
-from domain.sessions import SessionEnd, end_session, send_message
+from domain.sessions import SessionEnd, end_session
 from domain.transactions import Call
 from models import (
     Account,

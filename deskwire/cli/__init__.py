@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
+import sqlite3
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import psycopg_pool
 from tortoise.exceptions import DBConnectionError
 
 from deskwire.cli import replay, seed, serve, store
 from deskwire.config import BadConfiguration, load
-from models.database import BadDatabaseUrl
+from domain.people import LONGEST_LIFE
+from models.database import BadDatabaseUrl, is_contention, is_unavailable
 
 Run = Callable[[argparse.Namespace], Coroutine[Any, Any, int]]
 
@@ -52,7 +54,7 @@ def _command(commands: Any, name: str, run: Run, summary: str, more: str = "") -
 def _serve(commands: Any) -> None:
     made = _command(commands, "serve", serve.run, "Serve the API.", "SIGTERM finishes what is under way and exits 0.")
     made.add_argument("--host", help="default: DESKWIRE_HOST, or 127.0.0.1")
-    made.add_argument("--port", type=int, help="default: DESKWIRE_PORT, or 8000")
+    made.add_argument("--port", type=int, help="default: DESKWIRE_PORT, or 8000; 0 takes a free one")
 
 
 def _migrate(commands: Any) -> None:
@@ -67,7 +69,7 @@ def _seed(commands: Any) -> None:
         "Fill a demonstration account, and print who to log in as.",
         "Safe to repeat: an account that is there gets new tokens and nothing else.",
     )
-    made.add_argument("--slug", default="demo", help="the account's short name (default: demo)")
+    made.add_argument("--slug", type=_slug, default="demo", help="the account's short name (default: demo)")
     made.add_argument("--json", action="store_true", help="print one JSON object, for programs")
 
 
@@ -75,7 +77,7 @@ def _token(commands: Any) -> None:
     made = _command(commands, "token", store.run_token, "Make a bearer token for a user.", "It is shown this once.")
     made.add_argument("--account", required=True, metavar="SLUG")
     made.add_argument("--user", required=True, metavar="EMAIL")
-    made.add_argument("--days", type=float, default=90, help="how long it is good for (default: 90)")
+    made.add_argument("--days", type=_days, default=90, help="how long it is good for, at most 366 (default: 90)")
     made.add_argument("--json", action="store_true", help="print one JSON object, for programs")
 
 
@@ -91,14 +93,39 @@ def _replay(commands: Any) -> None:
     made.add_argument("file", type=Path, metavar="FILE", help="JSON lines, or the same gzipped (.gz)")
     made.add_argument("--url", default="http://127.0.0.1:8000", help="the running server")
     made.add_argument("--account", required=True, metavar="SLUG")
-    made.add_argument("--conversations", type=int, default=100, metavar="N", help="how many (default: 100)")
-    made.add_argument("--rate", type=float, metavar="R", help="at most R messages a second (default: no limit)")
-    made.add_argument("--at-once", type=int, default=16, metavar="N", help="conversations at once (default: 16)")
+    made.add_argument("--conversations", type=_count, default=100, metavar="N", help="how many (default: 100)")
+    made.add_argument("--rate", type=_rate, metavar="R", help="at most R messages a second (default: no limit)")
+    made.add_argument("--at-once", type=_count, default=16, metavar="N", help="conversations at once (default: 16)")
     made.add_argument("--json", action="store_true", help="print one JSON object, for programs")
 
 
 def _schema(commands: Any) -> None:
     _command(commands, "schema", store.run_schema, "Print the GraphQL schema.")
+
+
+def _slug(text: str) -> str:
+    # It becomes part of addresses, in mail and on the web.
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no short name: 1 to 63 of a-z, 0-9 and -, such as 'other'")
+    return text
+
+
+def _days(text: str) -> float:
+    return _between(text, float(text), 0, LONGEST_LIFE.days)
+
+
+def _rate(text: str) -> float:
+    return _between(text, float(text), 0, 1_000_000)
+
+
+def _count(text: str) -> int:
+    return int(_between(text, int(text), 0, 1_000_000))
+
+
+def _between(text: str, value: float, above: float, most: float) -> float:
+    if not above < value <= most:
+        raise argparse.ArgumentTypeError(f"{text} is not more than {above:g} and at most {most:g}")
+    return value
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -108,13 +135,27 @@ def main(arguments: list[str] | None = None) -> int:
         status: int = asyncio.run(chosen.run(chosen))
     except (BadConfiguration, BadDatabaseUrl, store.CannotDo) as error:
         return _failed(str(error))
-    except (DBConnectionError, psycopg.OperationalError, psycopg_pool.PoolTimeout) as error:
-        url = load().database_url.split("@")[-1]
-        message = f"The database does not answer ({url}): {error}"
-        return _failed(f"{message}\nIs it running, and is DESKWIRE_DATABASE_URL right?")
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        if not _is_of_the_database(error):
+            raise
+        return _failed(_about_the_database(error))
     return status
+
+
+def _is_of_the_database(error: Exception) -> bool:
+    """Whether the database is away, busy, or none at all: nothing that a traceback would explain better."""
+    ours = isinstance(error, DBConnectionError | psycopg_pool.PoolTimeout | sqlite3.DatabaseError | OSError)
+    return ours or is_unavailable(error) or is_contention(error)
+
+
+def _about_the_database(error: Exception) -> str:
+    if is_contention(error):
+        return f"The database is busy: {error}. Try again."
+    # The address without user and password, and without options, of which one may be a password too.
+    where = load().database_url.split("@")[-1].split("?")[0]
+    return f"The database cannot be used ({where}): {error}\nIs it running, and is DESKWIRE_DATABASE_URL right?"
 
 
 def _failed(message: str) -> int:

@@ -6,7 +6,9 @@ import argparse
 import json
 import sys
 
-from deskwire.cli.store import ready_database
+from tortoise.exceptions import IntegrityError
+
+from deskwire.cli.store import CannotDo, account_named, ready_database
 from deskwire.demo.seeding import Seeding, demo_addresses, demo_tickets
 from domain.people import issue_token
 from models import Account, User, utc_now
@@ -17,9 +19,17 @@ async def run(arguments: argparse.Namespace) -> int:
     async with ready_database():
         account = await Account.get_or_none(slug=arguments.slug)
         if account is None:
-            account = await Seeding(arguments.slug, _say).seed()
+            account = await _seeded(arguments.slug)
         await _print(account, as_json=arguments.json)
     return 0
+
+
+async def _seeded(slug: str) -> Account:
+    try:
+        return await Seeding(slug, _say).seed()
+    except IntegrityError:
+        # Another seed was faster with the same name; this one stays unfinished.
+        return await account_named(slug)
 
 
 def _say(line: str) -> None:
@@ -32,7 +42,11 @@ async def _print(account: Account, *, as_json: bool) -> None:
     tokens: dict[str, str] = {}
     lines = []
     for key, (says, email) in demo_addresses(account).items():
-        user = await User.get(account_id=account.id, email=email)
+        user = await User.get_or_none(account_id=account.id, email=email)
+        if user is None:
+            raise CannotDo(
+                f"The account {account.slug!r} is not one of the seed's: {email} is missing. Try --slug other"
+            )
         tokens[key] = (await issue_token(user, "seed", now)).secret
         lines.append(f"  {user.name:<22} {says}\n    {tokens[key]}")
     if as_json:

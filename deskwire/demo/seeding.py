@@ -19,8 +19,9 @@ from domain.actors import Actor, load_actor
 from domain.comments import post_comment
 from domain.emails import receive_email
 from domain.macros import MacroAction, MacroActionKind, save_macro
+from domain.messages import send_message
 from domain.people import create_account
-from domain.sessions import end_session, send_message
+from domain.sessions import end_session
 from domain.tickets import update_ticket
 from domain.transactions import Call
 from models import (

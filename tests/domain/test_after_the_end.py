@@ -17,7 +17,7 @@ from domain.comments import (
 )
 from domain.errors import ChannelUnavailable, Forbidden, InvalidInput, NotFound, SessionEnded, TicketClosed
 from domain.lifecycle import close_ticket
-from domain.sessions import send_message
+from domain.messages import send_message
 from domain.transactions import Call, Transaction, unit_of_work
 from domain.visibility import visible_tickets
 from models import (

@@ -12,7 +12,8 @@ from tortoise.exceptions import OperationalError
 from domain.comments import comment_on_request
 from domain.errors import Forbidden, InvalidInput, NoMessagingSession, NotFound, StaleVersion, TicketClosed
 from domain.lifecycle import close_ticket
-from domain.sessions import SessionEnd, end_session, mark_inactive, send_message
+from domain.messages import send_message
+from domain.sessions import SessionEnd, end_session, mark_inactive
 from domain.settings import update_messaging_settings
 from domain.tickets import update_ticket
 from domain.transactions import Call

@@ -11,7 +11,8 @@ import pytest
 
 from domain.comments import post_comment
 from domain.errors import IdempotencyConflict, InvalidInput, SessionEnded
-from domain.sessions import SessionEnd, end_session, send_message
+from domain.messages import send_message
+from domain.sessions import SessionEnd, end_session
 from domain.tickets import update_ticket
 from domain.transactions import Call
 from models import Channel, Comment, IdempotencyRecord, MessagingSession, OutboundEmail, Ticket

@@ -25,8 +25,9 @@ from domain.composer import ComposerAction
 from domain.errors import Forbidden, NotFound, Refusal, Unauthenticated
 from domain.lifecycle import close_ticket
 from domain.macros import MacroAction, MacroActionKind, apply_macro, save_macro
+from domain.messages import send_message
 from domain.people import deactivate, issue_token, revoke_token, set_groups, set_organizations, set_role, update_role
-from domain.sessions import end_session, mark_inactive, preview_end, send_message, takes_typing
+from domain.sessions import end_session, mark_inactive, preview_end, takes_typing
 from domain.tickets import update_ticket
 from domain.transactions import Call
 from domain.visibility import visible_tickets

@@ -13,7 +13,8 @@ from domain.actors import Actor
 from domain.comments import edit_message, post_comment
 from domain.errors import SessionEnded
 from domain.lifecycle import close_ticket
-from domain.sessions import SentMessage, end_session, mark_inactive, send_message
+from domain.messages import SentMessage, send_message
+from domain.sessions import end_session, mark_inactive
 from domain.tickets import update_ticket
 from domain.transactions import Call
 from models import (

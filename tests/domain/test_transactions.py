@@ -20,7 +20,8 @@ import domain.transactions
 import models.postgres
 from domain.comments import post_comment
 from domain.errors import BusyRetry, Refusal
-from domain.sessions import SentMessage, SessionEnd, end_session, send_message
+from domain.messages import SentMessage, send_message
+from domain.sessions import SessionEnd, end_session
 from domain.transactions import Call, Transaction, announce_to, unit_of_work
 from models import (
     Account,

@@ -1,0 +1,213 @@
+"""How many sessions end per second, and how many bare transactions commit meanwhile.
+
+The peer is the least that a durable change can cost here: insert one row, commit, through the same connection (SQLite)
+or pool (PostgreSQL), waiting in the same queue. It runs in the same process, in turns with what is measured: a machine
+that slows down slows both, and the ratio stays. All sessions are of one account, whose events are numbered one after
+the other: this is the case without any parallelism in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from tortoise.transactions import in_transaction
+
+from domain.actors import Actor, load_actor
+from domain.messages import send_message
+from domain.people import create_account
+from domain.sessions import end_session
+from domain.transactions import Call
+from models import (
+    Account,
+    Event,
+    EventType,
+    MessagingSession,
+    Permission,
+    Role,
+    SessionState,
+    Ticket,
+    TicketAccess,
+    User,
+    UserKind,
+    utc_now,
+)
+from models.database import WRITER, migrate, opened
+from tests.databases import postgres_server
+
+DEFAULT_SESSIONS = 200
+AT_ONCE = (1, 16, 64)
+TURNS = 4
+LIBRARIES = ("tortoise-orm", "aiosqlite", "psycopg")
+
+Work = Callable[[], Awaitable[object]]
+
+
+@dataclass(slots=True)
+class Row:
+    """One line of the table. Times in seconds, for all sessions of the row."""
+
+    database: str
+    at_once: int
+    sessions: int
+    ending: float = 0.0
+    committing: float = 0.0
+    slowest: list[float] = field(default_factory=list)
+
+    @property
+    def ended_per_second(self) -> float:
+        return self.sessions / self.ending
+
+    @property
+    def committed_per_second(self) -> float:
+        return self.sessions / self.committing
+
+
+async def run(sessions: int, only: str | None = None) -> int:
+    """Measure and print. Returns the exit status: 1 where the counts are wrong."""
+    if sessions < 1:
+        raise SystemExit("--sessions: at least 1")
+    _print_machine()
+    print(f"\n{'database':<10}{'at once':>8}{'ended/s':>10}{'p99 ms':>9}{'bare commits/s':>16}{'ratio':>8}   checked")
+    right = True
+    for name, url in _databases(only):
+        async with opened(url):
+            await migrate()
+            await _prepare_peer()
+            for at_once in AT_ONCE:
+                right &= await _measured(name, at_once, sessions)
+    print(f"\n{sessions} sessions a row; bare commit: insert one row, commit; same process, same connection, in turns")
+    print("SQLite: WAL, synchronous=FULL. PostgreSQL: as the tests start it, without fsync, or TEST_DATABASE_URL")
+    return 0 if right else 1
+
+
+def _print_machine() -> None:
+    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    cpus, load = f"{os.cpu_count()} CPUs ({platform.machine()})", os.getloadavg()[0]
+    print(f"{cpus}, load {load:.1f}, Python {platform.python_version()}, {libraries}")
+
+
+def _databases(only: str | None) -> Iterator[tuple[str, str]]:
+    if only != "postgres":
+        with tempfile.TemporaryDirectory(prefix="bench") as folder:
+            yield "sqlite", f"sqlite://{Path(folder) / 'bench.db'}"
+    if only != "sqlite":
+        with _postgres() as url:
+            if url is not None:
+                yield "postgres", url
+
+
+@contextmanager
+def _postgres() -> Iterator[str | None]:
+    server = postgres_server()
+    try:
+        url = server.__enter__()
+    except Exception as error:  # it is not there, or does not start; whatever the reason, the other rows stand
+        print(f"postgres   not measured: {error}")
+        yield None
+        return
+    try:
+        yield url
+    finally:
+        server.__exit__(None, None, None)
+
+
+async def _measured(database: str, at_once: int, sessions: int) -> bool:
+    agent, tickets = await _prepare(sessions)
+    row = Row(database, at_once, sessions)
+    for turn in range(TURNS):
+        part = tickets[turn::TURNS]
+        row.committing += await _timed([_commit for _ in part], at_once, [])
+        row.ending += await _timed([_end(agent, ticket) for ticket in part], at_once, row.slowest)
+    wrong = await _wrong(agent.account_id, sessions)
+    slowest = sorted(row.slowest)[int(len(row.slowest) * 0.99)] * 1000
+    print(
+        f"{database:<10}{at_once:>8}{row.ended_per_second:>10.0f}{slowest:>9.1f}{row.committed_per_second:>16.0f}"
+        f"{row.ended_per_second / row.committed_per_second:>8.2f}   {wrong or 'each ended once, no gaps'}"
+    )
+    return wrong is None
+
+
+async def _timed(works: list[Work], at_once: int, each: list[float]) -> float:
+    """Do all of them, so many at once. Returns the time it took; the time of each goes into the list."""
+    waiting = iter(works)
+
+    async def worker() -> None:
+        for work in waiting:
+            began = time.perf_counter()
+            await work()
+            each.append(time.perf_counter() - began)
+
+    began = time.perf_counter()
+    await asyncio.gather(*(worker() for _ in range(at_once)))
+    return time.perf_counter() - began
+
+
+def _end(agent: Actor, ticket: UUID) -> Work:
+    async def work() -> None:
+        await end_session(Call(agent), ticket)
+
+    return work
+
+
+async def _commit() -> None:
+    async with in_transaction(WRITER) as connection:
+        mark = "?" if connection.capabilities.dialect == "sqlite" else "%s"
+        await connection.execute_query(f"INSERT INTO bare_commits (id) VALUES ({mark})", [uuid4().hex])
+
+
+async def _prepare_peer() -> None:
+    async with in_transaction(WRITER) as connection:
+        await connection.execute_query("CREATE TABLE bare_commits (id VARCHAR(32) PRIMARY KEY)")
+
+
+async def _prepare(sessions: int) -> tuple[Actor, list[UUID]]:
+    """An account of its own for each row: an agent, and live sessions of as many customers."""
+    account = await create_account(f"bench-{uuid4().hex[:8]}", "Bench", utc_now())
+    role = await Role.create(
+        account_id=account.id, name="Agent", ticket_access=TicketAccess.ALL, permissions=sorted(Permission)
+    )
+    agent = await _person(account, UserKind.AGENT, role)
+    tickets = []
+    for _ in range(sessions):
+        customer = await _person(account, UserKind.END_USER)
+        sent = await send_message(Call(customer), body="Hello")
+        tickets.append((await Ticket.get(conversation_id=sent.conversation_id)).id)
+    return agent, tickets
+
+
+async def _person(account: Account, kind: UserKind, role: Role | None = None) -> Actor:
+    user = await User.create(
+        account_id=account.id,
+        kind=kind,
+        name=kind.value.title(),
+        email=f"{uuid4().hex}@bench.example",
+        email_verified=True,
+        role_id=role.id if role else None,
+        created_at=utc_now(),
+    )
+    actor = await load_actor(account.id, user.id)
+    assert actor is not None
+    return actor
+
+
+async def _wrong(account_id: UUID, sessions: int) -> str | None:
+    """What the database says against what was done; None where it is right."""
+    ended = await MessagingSession.filter(account_id=account_id, state=SessionState.ENDED).count()
+    events = await Event.filter(account_id=account_id).order_by("position")
+    ends = [event.session_id for event in events if event.type is EventType.MESSAGING_SESSION_ENDED]
+    last = (await Account.get(id=account_id)).last_position
+    if (ended, len(ends), len(set(ends))) != (sessions, sessions, sessions):
+        return f"WRONG: {ended} sessions ended, by {len(ends)} events of {len(set(ends))} sessions"
+    if [event.position for event in events] != list(range(1, last + 1)):
+        return "WRONG: the positions have gaps"
+    return None

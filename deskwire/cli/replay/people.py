@@ -1,0 +1,57 @@
+"""The agents and customers of a replay, made anew for each in the database of the server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from domain.people import issue_token
+from models import Account, Permission, Role, TicketAccess, User, UserKind, new_id, utc_now
+
+AGENTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Someone:
+    """A user with his token."""
+
+    id: UUID
+    name: str
+    token: str
+
+
+async def make_people(account: Account, customers: int) -> tuple[list[Someone], list[Someone]]:
+    """The agents, and so many customers."""
+    role, mark = await _role(account), uuid4().hex[:8]
+    agents = [
+        await _made(account, UserKind.AGENT, f"Replay agent {number}", mark, role.id) for number in range(1, AGENTS + 1)
+    ]
+    made = [
+        await _made(account, UserKind.END_USER, f"Replay customer {number}", mark) for number in range(1, customers + 1)
+    ]
+    return agents, made
+
+
+async def _role(account: Account) -> Role:
+    found = await Role.get_or_none(account_id=account.id, name="Replay agent")
+    return found or await Role.create(
+        account_id=account.id,
+        name="Replay agent",
+        ticket_access=TicketAccess.ALL,
+        permissions=sorted(Permission),
+    )
+
+
+async def _made(account: Account, kind: UserKind, name: str, mark: str, role_id: UUID | None = None) -> Someone:
+    now = utc_now()
+    user = await User.create(
+        id=new_id(),
+        account_id=account.id,
+        kind=kind,
+        name=name,
+        email=f"{name.lower().replace(' ', '.')}.{mark}@replay.example",
+        email_verified=True,
+        role_id=role_id,
+        created_at=now,
+    )
+    return Someone(user.id, name, (await issue_token(user, "replay", now)).secret)
