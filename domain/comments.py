@@ -58,6 +58,14 @@ class ChangedMessage:
     comment_id: UUID
 
 
+@dataclass(frozen=True, slots=True)
+class ReadComment:
+    """The verdict of `mark_read`. Only of a message may the other side learn that it was read."""
+
+    conversation_id: UUID
+    is_message: bool
+
+
 def check_body(body: str, *, field: str = "body") -> None:
     """Raises InvalidInput unless the text has 1 to LONGEST_BODY characters, at least one of them visible."""
     if not body.strip():
@@ -302,13 +310,13 @@ async def redact_comment(call: Call, comment_id: UUID) -> ChangedMessage:
     return await unit_of_work(call, work)
 
 
-async def mark_read(call: Call, comment_id: UUID) -> UUID:
+async def mark_read(call: Call, comment_id: UUID) -> ReadComment:
     """Note how far the caller has read a conversation. Changes no session and no ticket (R63).
 
-    Returns the conversation's id. A mark never moves back.
+    A mark never moves back.
     """
 
-    async def work(tx: Transaction) -> UUID:
+    async def work(tx: Transaction) -> ReadComment:
         actor = await confirm_actor(tx)
         comment = await _readable(tx, comment_id)
         # Locked, or of two windows that read at the same moment the slower could move the mark back.
@@ -325,7 +333,7 @@ async def mark_read(call: Call, comment_id: UUID) -> UUID:
         elif mark.sequence < comment.sequence:
             mark.sequence, mark.read_at = comment.sequence, tx.now
             await mark.save()
-        return comment.conversation_id
+        return ReadComment(comment.conversation_id, is_message=comment.channel is Channel.MESSAGING)
 
     return await unit_of_work(call, work)
 

@@ -12,11 +12,13 @@ from tortoise.queryset import QuerySet
 from domain.actors import Access, Actor
 from domain.keyset import beyond
 from domain.visibility import audience_from_json, reached, reaches, visible_tickets
-from models import Channel, MessagingSession, SessionState, Ticket, TicketStatus
+from models import Channel, Event, EventType, MessagingSession, SessionState, Ticket, TicketStatus
 
 # The most tickets that one change of somebody's access moves into or out of a live list; beyond that the list is
 # loaded afresh.
 MOST_MOVED = 1_000
+
+SESSION_CHANGES = (EventType.MESSAGING_SESSION_STATE_CHANGED, EventType.MESSAGING_SESSION_ENDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,19 @@ def shows(
     """Whether a list of this view showed such a ticket to somebody who had (one of) these accesses."""
     audience = audience_from_json(actor.account_id, attributes)
     return holds(view, attributes, state) and any(reaches(access, actor.id, audience) for access in accesses)
+
+
+async def session_states(view: TicketFilter, event: Event) -> tuple[SessionState | None, SessionState | None]:
+    """The state of the ticket's session now, and just before the event. For views that ask for it."""
+    if view.session_states is None:
+        return None, None
+    session = await MessagingSession.get_or_none(conversation_id=event.conversation_id)
+    if session is None:
+        return None, None
+    # The session is read first. If it has changed since the event, the first change says what it was until then.
+    later = Event.filter(ticket_id=event.ticket_id, ticket_sequence__gte=event.ticket_sequence)
+    change = await later.filter(type__in=SESSION_CHANGES).order_by("ticket_sequence").first()
+    return session.state, SessionState(change.payload["previous_state"]) if change else session.state
 
 
 async def moved_by_access(actor: Actor, before: Access, view: TicketFilter) -> tuple[list[Ticket], list[UUID]]:

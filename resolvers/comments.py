@@ -51,8 +51,9 @@ async def resolve_redact_comment(info: Info, input: RedactCommentInput) -> Redac
 @answering(MarkReadPayload)
 async def resolve_mark_read(info: Info, input: MarkReadInput) -> MarkReadPayload:
     kind = "Message" if info.context.actor.is_customer else "Comment"
-    conversation_id = await mark_read(info.context.call(), decode_id(kind, input.message_id, field="messageId"))
-    await _signal(info, conversation_id, "READ")
+    read = await mark_read(info.context.call(), decode_id(kind, input.message_id, field="messageId"))
+    if read.is_message:  # a note, and hence that it was read, is nothing to the customer (R53)
+        await _signal(info, read.conversation_id, "READ")
     return MarkReadPayload(marked=True)
 
 

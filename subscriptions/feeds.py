@@ -6,10 +6,9 @@ from collections.abc import AsyncIterator, Callable, Collection
 from uuid import UUID
 
 from domain.actors import Actor
-from domain.errors import CursorExpired
-from models import Account, Event, EventType
+from models import Event, EventType
 from schema.context import Signal
-from subscriptions.hub import BATCH, Hub
+from subscriptions.hub import Hub
 
 
 def _concerns(actor: Actor, event: Event) -> bool:
@@ -32,8 +31,7 @@ class LiveFeeds:
         return self._hub.cursor_before(event)
 
     async def head(self, actor: Actor) -> int:
-        account = await Account.get(id=actor.account_id)
-        return int(account.last_position)
+        return await self._hub.head(actor.account_id)
 
     def follow(
         self, actor: Actor, after: str | None, types: Collection[EventType], wants: Callable[[Event], bool]
@@ -46,14 +44,7 @@ class LiveFeeds:
         return self._hub.follow(actor.account_id, after, wanted)
 
     async def between(self, actor: Actor, after: str | None, types: Collection[EventType]) -> list[Event]:
-        if after is None:
-            return []
-        account = await Account.get(id=actor.account_id)
-        position = await self._hub.cursors.resume(after, account)
-        changes = Event.filter(account_id=account.id, position__gt=position, type__in=list(types))
-        found = await changes.order_by("position").limit(BATCH + 1)
-        if len(found) > BATCH:
-            raise CursorExpired(field=("after",))
+        found = await self._hub.since(actor.account_id, after, types) if after is not None else []
         return [event for event in found if _concerns(actor, event)]
 
     def signals(self, account_id: UUID, conversation_id: UUID) -> AsyncIterator[Signal]:

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -331,6 +331,19 @@ class Hub:
 
     def _cursor(self, account_id: UUID, position: int) -> str:
         return self.cursors.write(Position(account_id, self._tails[account_id].epoch, position))
+
+    async def head(self, account_id: UUID) -> int:
+        """The position of the last event."""
+        account = await Account.get(id=account_id)
+        return int(account.last_position)
+
+    async def since(self, account_id: UUID, after: str, types: Collection[EventType]) -> list[Event]:
+        """The events of these (rare) types after a cursor. Raises InvalidCursor, CursorExpired."""
+        account = await Account.get(id=account_id)
+        position = await self.cursors.resume(after, account)
+        return await Event.filter(account_id=account_id, position__gt=position, type__in=list(types)).order_by(
+            "position"
+        )
 
     async def sync_cursor(self, account_id: UUID) -> str:
         """The cursor of the log's head."""

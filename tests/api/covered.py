@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from domain.actors import Actor
+from domain.lifecycle import close_ticket
+from domain.transactions import Call
 from models import Event, Group, MessagingSession, Ticket, User
 from tests.api.stage import gid
 from tests.factories import World
@@ -92,3 +94,9 @@ def user_id(actor: Actor) -> str:
 def codes(payload: dict[str, Any]) -> list[tuple[str, list[str]]]:
     """The refusals of a payload: code and field of each."""
     return [(error["code"], error["field"]) for error in payload["userErrors"]]
+
+
+async def closed_ticket(world: World) -> Ticket:
+    ticket = await world.live_ticket()
+    await close_ticket(Call(world.system), ticket.id)
+    return ticket

@@ -524,7 +524,7 @@ async def test_access_lost_while_a_stream_begins_is_noticed(stage: Stage, monkey
             await loses_group(stage, agent, ticket)
         return loaded
 
-    monkeypatch.setattr("subscriptions.fields.load_actor", load_and_lose)
+    monkeypatch.setattr("subscriptions.delivery.load_actor", load_and_lose)
     async with client.listening("TicketActivity", ticketId=ticket_id(ticket)) as stream:
         assert (await refusal_of(stream))[0]["extensions"]["code"] == "ACCESS_REVOKED"
         await world.comment(ticket, world.admin, "secret")

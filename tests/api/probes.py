@@ -1,0 +1,284 @@
+"""Every place where an id can be sent, and what it must come to for who may not see what it names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from models import new_id
+from tests.api.stage import gid
+
+NOTHING = "nothing"
+ERRORS = "userErrors { code message field }"
+
+Verdict = str | None
+"""A code, NOTHING, or None where somebody is not asked: it is his right to name such a thing."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How to send an id of `kind` as one argument, and what that must come to.
+
+    `stranger` is an agent with full access to another account, `outsider` an agent of the account who reaches no
+    ticket of it but his own, `customer` another customer of the account. `bad` is what staff get for what is no id of
+    that kind, `customers_bad` what a customer gets for it. `mine` stands for the global id of the caller's own ticket.
+    """
+
+    kind: str
+    text: str
+    stranger: Verdict
+    outsider: Verdict
+    customer: Verdict
+    bad: str = "INVALID_ID"
+    customers_bad: str = "INVALID_ID"
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+def read(kind: str, text: str, *, outsider: Verdict = NOTHING, bad: str = "INVALID_ID") -> Probe:
+    """A query of staff."""
+    return Probe(kind, text, NOTHING, outsider, "FORBIDDEN", bad=bad, customers_bad="FORBIDDEN")
+
+
+def filtered(kind: str, argument: str) -> Probe:
+    answer = "{ totalCount edges { node { id } } }"
+    return read(kind, f"query ($id: ID!) {{ tickets(first: 9, filter: {{{argument}: $id}}) {answer} }}")
+
+
+def change(
+    kind: str,
+    name: str,
+    argument: str,
+    answer: str,
+    *,
+    agents: Verdict = "NOT_FOUND",
+    customer: Verdict = "FORBIDDEN",
+    more: str = "",
+    **options: Any,
+) -> Probe:
+    """A mutation whose input takes the id (or, written [id], a list of it)."""
+    value = "[$id]" if argument.startswith("[") else "$id"
+    argument = argument.strip("[]")
+    mine = "$mine: ID!, " if "$mine" in more else ""
+    text = f"mutation ({mine}$id: ID!) {{ {name}(input: {{{argument}: {value} {more}}}) {{ {answer} {ERRORS} }} }}"
+    return Probe(kind, text, agents, options.pop("outsider", agents), customer, **options)
+
+
+def live(kind: str, text: str, agents: Verdict, customer: Verdict, **options: Any) -> Probe:
+    return Probe(kind, text, agents, agents, customer, **options)
+
+
+INBOX = (
+    "subscription ($id: ID!, $after: String) "
+    "{{ inbox(filter: {{{0}: $id}}, after: $after) {{ change ticketId ticket {{ id subject }} }} }}"
+)
+
+NODE_TEXT = "query ($id: ID!) { node(id: $id) { __typename id ... on User { name } ... on Comment { body } } }"
+NODES_TEXT = "query ($id: ID!) { nodes(ids: [$id]) { __typename id } }"
+
+# What every agent may know of: the directory of the account.
+DIRECTORY: Verdict = None
+
+PROBES: dict[str, list[Probe]] = {
+    "Query.node.id": [
+        read("Ticket", NODE_TEXT),
+        read("TicketEvent", NODE_TEXT),
+        read("Comment", NODE_TEXT),
+        read("MessagingSession", NODE_TEXT),
+        read("User", NODE_TEXT),
+        read("Group", NODE_TEXT, outsider=DIRECTORY),
+        read("Request", NODE_TEXT),
+        read("Message", NODE_TEXT),
+        read("Conversation", NODE_TEXT),
+        read("Macro", NODE_TEXT),
+        read("Token", NODE_TEXT),
+    ],
+    "Query.nodes.ids": [
+        read("Ticket", NODES_TEXT),
+        read("TicketEvent", NODES_TEXT),
+        read("Comment", NODES_TEXT),
+        read("MessagingSession", NODES_TEXT),
+        read("User", NODES_TEXT),
+    ],
+    "Query.ticket.id": [
+        read("Ticket", "query ($id: ID!) { ticket(id: $id) { id subject events(first: 9) { edges { node { id } } } } }")
+    ],
+    "Query.sessionEndPreview.ticketId": [
+        read("Ticket", "query ($id: ID!) { sessionEndPreview(ticketId: $id) { allowed reason } }")
+    ],
+    "TicketFilter.assigneeId": [
+        filtered("User", "assigneeId"),
+        live("User", INBOX.format("assigneeId"), NOTHING, "FORBIDDEN", customers_bad="FORBIDDEN"),
+    ],
+    "TicketFilter.requesterId": [
+        filtered("User", "requesterId"),
+        live("User", INBOX.format("requesterId"), NOTHING, "FORBIDDEN", customers_bad="FORBIDDEN"),
+    ],
+    "TicketFilter.groupId": [
+        filtered("Group", "groupId"),
+        live("Group", INBOX.format("groupId"), NOTHING, "FORBIDDEN", customers_bad="FORBIDDEN"),
+    ],
+    "EndSessionInput.ticketId": [
+        change("Ticket", "endSession", "ticketId", "outcome ticket { id subject } session { id } event { id }")
+    ],
+    "EndSessionsInput.ticketIds": [
+        change("Ticket", "endSessions", "[ticketIds]", f"results {{ ticketId outcome {ERRORS} }}")
+    ],
+    "PostCommentInput.ticketId": [
+        change(
+            "Ticket",
+            "postComment",
+            "ticketId",
+            "comment { id body } ticket { id subject }",
+            more='body: "x" channel: INTERNAL_NOTE',
+        )
+    ],
+    "RedactCommentInput.commentId": [change("Comment", "redactComment", "commentId", "comment { id body }")],
+    "UpdateTicketInput.ticketId": [
+        change("Ticket", "updateTicket", "ticketId", "ticket { id subject }", customer="NOT_FOUND", more="tags: []")
+    ],
+    "UpdateTicketInput.assigneeId": [
+        change(
+            "User",
+            "updateTicket",
+            "assigneeId",
+            "ticket { id assignee { id name } }",
+            more="ticketId: $mine",
+            customer="FORBIDDEN",
+        )
+    ],
+    "UpdateTicketInput.groupId": [
+        change(
+            "Group",
+            "updateTicket",
+            "groupId",
+            "ticket { id group { id name } }",
+            more="ticketId: $mine",
+            outsider=DIRECTORY,
+        )
+    ],
+    "ApplyMacroInput.ticketId": [
+        change(
+            "Ticket",
+            "applyMacro",
+            "ticketId",
+            "ticket { id subject } comment { id }",
+            more=f'macroId: "{gid("Macro", new_id())}"',
+        )
+    ],
+    "ApplyMacroInput.macroId": [
+        change("Macro", "applyMacro", "macroId", "ticket { id } comment { id body }", more="ticketId: $mine")
+    ],
+    "SaveMacroInput.macroId": [
+        change(
+            "Macro",
+            "saveMacro",
+            "macroId",
+            "macro { id title }",
+            more='title: "x" actions: [{kind: END_SESSION}]',
+        )
+    ],
+    "SendTypingInput.ticketId": [
+        change("Ticket", "sendTyping", "ticketId", "delivered", customer="INVALID_INPUT", customers_bad="INVALID_INPUT")
+    ],
+    "SendTypingInput.conversationId": [
+        change(
+            "Conversation",
+            "sendTyping",
+            "conversationId",
+            "delivered",
+            agents="INVALID_INPUT",
+            bad="INVALID_INPUT",
+            customer="NOT_FOUND",
+        )
+    ],
+    "MarkReadInput.messageId": [
+        change("Comment", "markRead", "messageId", "marked", customer="INVALID_ID"),
+        change("Message", "markRead", "messageId", "marked", agents="INVALID_ID", customer="NOT_FOUND"),
+    ],
+    "RevokeTokenInput.tokenId": [change("Token", "revokeToken", "tokenId", "revoked", customer="NOT_FOUND")],
+    "SendMessageInput.conversationId": [
+        change(
+            "Conversation",
+            "sendMessage",
+            "conversationId",
+            "message { id } conversation { id }",
+            agents="FORBIDDEN",
+            customer="NOT_FOUND",
+            more='body: "x"',
+        )
+    ],
+    "EditMessageInput.messageId": [
+        change(
+            "Message",
+            "editMessage",
+            "messageId",
+            "message { id body }",
+            agents="FORBIDDEN",
+            customer="NOT_FOUND",
+            more='body: "x"',
+        )
+    ],
+    "DeleteMessageInput.messageId": [
+        change("Message", "deleteMessage", "messageId", "message { id body }", agents="FORBIDDEN", customer="NOT_FOUND")
+    ],
+    "ReactToMessageInput.messageId": [
+        change(
+            "Message",
+            "reactToMessage",
+            "messageId",
+            "message { id body }",
+            agents="FORBIDDEN",
+            customer="NOT_FOUND",
+            more='reaction: "👍"',
+        )
+    ],
+    "CommentOnRequestInput.requestId": [
+        change(
+            "Request",
+            "commentOnRequest",
+            "requestId",
+            "request { id subject }",
+            agents="FORBIDDEN",
+            customer="NOT_FOUND",
+            more='body: "x"',
+        )
+    ],
+    "RateConversationInput.surveyId": [
+        # There are no surveys yet, so any id is as unknown as any other.
+        change(
+            "Survey",
+            "rateConversation",
+            "surveyId",
+            "rating { score }",
+            agents="FORBIDDEN",
+            bad="FORBIDDEN",
+            customer="NOT_FOUND",
+            customers_bad="NOT_FOUND",
+            more="score: 5",
+        )
+    ],
+    "Subscription.ticketActivity.ticketId": [
+        live(
+            "Ticket",
+            "subscription ($id: ID!) { ticketActivity(ticketId: $id) { ticket { id subject } event { id } } }",
+            "NOT_FOUND",
+            "FORBIDDEN",
+        )
+    ],
+    "Subscription.conversationSignals.ticketId": [
+        live(
+            "Ticket",
+            "subscription ($id: ID!) { conversationSignals(ticketId: $id) { kind side } }",
+            "NOT_FOUND",
+            "NOT_FOUND",
+        )
+    ],
+    "Subscription.conversationSignals.conversationId": [
+        live(
+            "Conversation",
+            "subscription ($id: ID!) { conversationSignals(conversationId: $id) { kind side } }",
+            "NOT_FOUND",
+            "NOT_FOUND",
+        )
+    ],
+}
