@@ -656,6 +656,19 @@ async def test_reading_after_the_end_changes_nothing(stage: Stage) -> None:
     assert after == before
 
 
+async def test_that_a_note_was_read_is_nothing_to_the_customer(stage: Stage) -> None:
+    """R53, R63: neither the note nor the mark on it reaches the widget."""
+    world = stage.world
+    agent, customer = await world.agent(), await world.customer()
+    ticket = await world.live_ticket(customer=customer)
+    note = await world.comment(ticket, world.admin, "Between us")
+    async with stage.hearing(
+        customer, SIGNALS, conversationId=encode_id("Conversation", ticket.conversation_id)
+    ) as widget:
+        assert (await stage.do(agent, READ, messageId=encode_id("Comment", note)))["marked"]
+        await widget.nothing(0.3)
+
+
 async def test_signals_stay_in_their_conversation(stage: Stage) -> None:
     """R31, R16, R154: who lost the ticket, and who has another conversation, hears no signal."""
     world = stage.world

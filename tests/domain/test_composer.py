@@ -158,7 +158,7 @@ async def test_reading_after_the_end_is_noted_and_changes_nothing(world: World) 
     await world.end(ticket, world.admin)
     before, session = await world.fingerprint(), await world.session(ticket)
     for _ in range(2):
-        assert await mark_read(Call(customer), comment_id) == ticket.conversation_id
+        assert (await mark_read(Call(customer), comment_id)).conversation_id == ticket.conversation_id
     [mark] = await ReadMark.all()
     assert (mark.reader_id, mark.sequence) == (customer.id, 2)
     assert await world.fingerprint() == before
