@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from domain.actors import Actor
 from domain.comments import mark_read, post_comment, redact_comment
+from domain.customers import conversation_of
 from domain.errors import InvalidInput, NotFound
 from domain.sessions import takes_typing
 from resolvers.answers import answering
@@ -59,23 +61,25 @@ async def resolve_mark_read(info: Info, input: MarkReadInput) -> MarkReadPayload
 
 @answering(SendTypingPayload)
 async def resolve_send_typing(info: Info, input: SendTypingInput) -> SendTypingPayload:
-    conversation_id = await conversation_named(info, input.ticket_id, input.conversation_id)
+    conversation_id = await _conversation(info.context.actor, input)
     if not await takes_typing(info.context.actor, conversation_id):
         return SendTypingPayload(delivered=False)
     await _signal(info, conversation_id, "TYPING")
     return SendTypingPayload(delivered=True)
 
 
-async def conversation_named(info: Info, ticket_id: str | None, conversation_id: str | None) -> UUID:
-    """The conversation that an agent names by its ticket and a customer by itself. Raises NotFound, InvalidInput."""
-    if info.context.actor.is_customer and conversation_id is not None and ticket_id is None:
-        return decode_id("Conversation", conversation_id, field="conversationId")
-    if info.context.actor.is_staff and ticket_id is not None and conversation_id is None:
-        ticket = await info.context.loaders.tickets.load(decode_id("Ticket", ticket_id, field="ticketId"))
-        if ticket is None:
-            raise NotFound
-        return ticket.conversation_id
-    raise InvalidInput("Agents name the ticket, customers the conversation.")
+async def _conversation(actor: Actor, input: SendTypingInput) -> UUID:
+    """Raises NotFound, InvalidInput."""
+    ticket_id, conversation_id = input.ticket_id, input.conversation_id
+    if (ticket_id is None) == (conversation_id is None) or actor.is_customer == (conversation_id is None):
+        raise InvalidInput("Agents name the ticket, customers the conversation.")
+    return await conversation_of(
+        actor,
+        ticket_id=decode_id("Ticket", ticket_id, field="ticketId") if ticket_id is not None else None,
+        conversation_id=decode_id("Conversation", conversation_id, field="conversationId")
+        if conversation_id is not None
+        else None,
+    )
 
 
 async def _signal(info: Info, conversation_id: UUID, kind: str) -> None:
