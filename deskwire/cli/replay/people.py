@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
+from tortoise.exceptions import IntegrityError
+
 from domain.people import issue_token
 from models import Account, Permission, Role, TicketAccess, User, UserKind, new_id, utc_now
 
@@ -33,13 +35,18 @@ async def make_people(account: Account, customers: int) -> tuple[list[Someone], 
 
 
 async def _role(account: Account) -> Role:
-    found = await Role.get_or_none(account_id=account.id, name="Replay agent")
-    return found or await Role.create(
-        account_id=account.id,
-        name="Replay agent",
-        ticket_access=TicketAccess.ALL,
-        permissions=sorted(Permission),
-    )
+    mine = Role.filter(account_id=account.id, name="Replay agent")
+    if found := await mine.get_or_none():
+        return found
+    try:
+        return await Role.create(
+            account_id=account.id,
+            name="Replay agent",
+            ticket_access=TicketAccess.ALL,
+            permissions=sorted(Permission),
+        )
+    except IntegrityError:
+        return await mine.get()  # another replay was faster
 
 
 async def _made(account: Account, kind: UserKind, name: str, mark: str, role_id: UUID | None = None) -> Someone:
