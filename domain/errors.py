@@ -27,6 +27,8 @@ class ErrorCode(StrEnum):
     TICKET_CLOSED = "TICKET_CLOSED"
     CHANNEL_UNAVAILABLE = "CHANNEL_UNAVAILABLE"
     USER_SUSPENDED = "USER_SUSPENDED"
+    SESSION_LIVE = "SESSION_LIVE"
+    OFFER_CLOSED = "OFFER_CLOSED"
     STALE_VERSION = "STALE_VERSION"
     BUSY_RETRY = "BUSY_RETRY"
     CURSOR_EXPIRED = "CURSOR_EXPIRED"
@@ -101,6 +103,27 @@ class ChannelUnavailable(Refusal):
 
     code = ErrorCode.CHANNEL_UNAVAILABLE
     says = "The customer cannot be reached over this channel."
+
+
+class UserSuspended(Refusal):
+    """The customer is suspended."""
+
+    code = ErrorCode.USER_SUSPENDED
+    says = "This customer is suspended and cannot be reached this way."
+
+
+class SessionLive(Refusal):
+    """Only possible when the session has ended."""
+
+    code = ErrorCode.SESSION_LIVE
+    says = "The messaging session of this ticket has not ended. End it first."
+
+
+class OfferClosed(Refusal):
+    """Somebody else has it, or it took too long."""
+
+    code = ErrorCode.OFFER_CLOSED
+    says = "This offer is no longer open."
 
 
 class StaleVersion(Refusal):

@@ -9,12 +9,16 @@ from models.accounts import (
     IdempotencyRecord,
     RoutingMethod,
     RoutingMode,
+    StandardDistribution,
     TicketCounter,
     TicketCreation,
     Token,
 )
+from models.attachments import Attachment
 from models.base import new_id, utc_now
-from models.comments import Comment, OutboundEmail, ReadMark, Visibility
+from models.bots import Bot, BotKind
+from models.comments import Comment, ReadMark, Visibility
+from models.emails import InboundEmail, InboundOutcome, OutboundEmail
 from models.events import ActorKind, Audit, Event, EventType
 from models.macros import Macro
 from models.people import (
@@ -24,22 +28,46 @@ from models.people import (
     OrganizationMembership,
     Permission,
     Role,
+    Suspension,
     TicketAccess,
     User,
     UserKind,
 )
-from models.sessions import EndReason, InactiveReason, MessagingSession, SessionState
+from models.routing import (
+    AgentAvailability,
+    AgentStatus,
+    CapacityRule,
+    LedgerEntry,
+    LedgerReason,
+    Offer,
+    OfferState,
+    Presence,
+    RoutingQueue,
+)
+from models.sessions import Control, EndReason, InactiveReason, MessagingSession, SessionState
+from models.surveys import Score, SkipReason, Survey, SurveyState
+from models.suspension import SuspendedMessage
 from models.tickets import Channel, Conversation, Ticket, TicketPriority, TicketStatus, TicketType
+from models.triggers import LogReader, RunState, Trigger, TriggerRun
+from models.webhooks import DeliveryState, OutboundCall, Webhook
 
 __all__ = [
     "Account",
     "AccountSettings",
     "ActorKind",
+    "AgentAvailability",
+    "AgentStatus",
+    "Attachment",
     "Audit",
     "AuditLogEntry",
+    "Bot",
+    "BotKind",
+    "CapacityRule",
     "Channel",
     "Comment",
+    "Control",
     "Conversation",
+    "DeliveryState",
     "Deployment",
     "EndReason",
     "Event",
@@ -49,17 +77,35 @@ __all__ = [
     "GroupMembership",
     "IdempotencyRecord",
     "InactiveReason",
+    "InboundEmail",
+    "InboundOutcome",
+    "LedgerEntry",
+    "LedgerReason",
+    "LogReader",
     "Macro",
     "MessagingSession",
+    "Offer",
+    "OfferState",
     "Organization",
     "OrganizationMembership",
+    "OutboundCall",
     "OutboundEmail",
     "Permission",
+    "Presence",
     "ReadMark",
     "Role",
     "RoutingMethod",
     "RoutingMode",
+    "RoutingQueue",
+    "RunState",
+    "Score",
     "SessionState",
+    "SkipReason",
+    "StandardDistribution",
+    "Survey",
+    "SurveyState",
+    "SuspendedMessage",
+    "Suspension",
     "Ticket",
     "TicketAccess",
     "TicketCounter",
@@ -68,9 +114,12 @@ __all__ = [
     "TicketStatus",
     "TicketType",
     "Token",
+    "Trigger",
+    "TriggerRun",
     "User",
     "UserKind",
     "Visibility",
+    "Webhook",
     "new_id",
     "utc_now",
 ]

@@ -37,6 +37,13 @@ class RoutingMethod(StrEnum):
     ROUND_ROBIN = "ROUND_ROBIN"
 
 
+class StandardDistribution(StrEnum):
+    """How standard routing finds an agent: all at once, or one after the other."""
+
+    BROADCAST = "BROADCAST"
+    ASSIGN = "ASSIGN"
+
+
 class Deployment(Model):
     """One row: when this installation learned to end sessions (decision D10 of the rules)."""
 
@@ -93,12 +100,35 @@ class AccountSettings(Row):
     inactive_unassigned_after_minutes = fields.IntField(default=10)
     ticket_creation = fields.CharEnumField(TicketCreation, max_length=16, default=TicketCreation.IMMEDIATE)
     first_responder = fields.CharEnumField(FirstResponder, max_length=16, default=FirstResponder.AGENT)
+    # A customer who left the page for so long is inactive. None: nobody looks (R134).
+    customer_absence_seconds = fields.IntField(null=True)
+    # Solved tickets are closed after so many days. None: never.
+    close_solved_after_days = fields.IntField(null=True, default=28, db_default=28)
+    survey_question = fields.CharField(
+        max_length=500, default="How was your conversation?", db_default="How was your conversation?"
+    )
+    survey_sampling_percent = fields.IntField(default=100, db_default=100)
+    # Part of the account's plan, not a setting of its admins (R123).
+    customizable_surveys = fields.BooleanField(default=True, db_default=True)
     messaging_version = fields.IntField(default=1)
     messaging_updated_at = fields.DatetimeField()
     routing_mode = fields.CharEnumField(RoutingMode, max_length=16, default=RoutingMode.STANDARD)
     routing_method = fields.CharEnumField(RoutingMethod, max_length=32, default=RoutingMethod.HIGHEST_SPARE_CAPACITY)
     count_inactive_toward_capacity = fields.BooleanField(default=False)
     route_agent_ended_sessions_as_email = fields.BooleanField(default=False)
+    # Standard routing: how chats are given out, and the most that one agent gets. None: no limit.
+    standard_distribution = fields.CharEnumField(
+        StandardDistribution,
+        max_length=16,
+        default=StandardDistribution.BROADCAST,
+        db_default=StandardDistribution.BROADCAST,
+    )
+    chat_limit = fields.IntField(null=True)
+    # Omnichannel: whether what is routed to an agent is his at once, or waits for his word for so many seconds.
+    auto_accept = fields.BooleanField(default=True, db_default=True)
+    offer_seconds = fields.IntField(default=60, db_default=60)
+    # An agent whose last socket is gone for so long goes offline.
+    agent_absence_seconds = fields.IntField(default=60, db_default=60)
     routing_version = fields.IntField(default=1)
     routing_updated_at = fields.DatetimeField()
 

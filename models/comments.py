@@ -1,4 +1,4 @@
-"""Comments, and what waits to be carried out of the house: e-mail replies. Also read marks."""
+"""Comments, and how far they were read."""
 
 from __future__ import annotations
 
@@ -51,22 +51,6 @@ class Comment(Row):
                 name="notes_and_only_notes_are_internal",
             ),
         )
-
-
-class OutboundEmail(Row):
-    """An e-mail reply that was stored with its comment and waits to be sent (R60)."""
-
-    account: Any = account_key()
-    account_id: UUID
-    comment: Any = link("Comment")
-    comment_id: UUID
-    to_address = fields.CharField(max_length=320)
-    created_at = fields.DatetimeField()
-    sent_at = fields.DatetimeField(null=True)
-
-    class Meta:
-        table = "outbound_emails"
-        constraints = (UniqueConstraint(fields=("comment_id",), name="a_reply_is_queued_once"),)
 
 
 class ReadMark(Row):

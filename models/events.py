@@ -35,6 +35,22 @@ class EventType(StrEnum):
     MESSAGING_SESSION_STATE_CHANGED = "MESSAGING_SESSION_STATE_CHANGED"
     MESSAGING_SESSION_ENDED = "MESSAGING_SESSION_ENDED"
     MACRO_APPLIED = "MACRO_APPLIED"
+    CONVERSATION_HANDED_OFF = "CONVERSATION_HANDED_OFF"
+    ROUTING_CHANNEL_CHANGED = "ROUTING_CHANNEL_CHANGED"
+    TICKET_OFFERED = "TICKET_OFFERED"
+    OFFER_CLOSED = "OFFER_CLOSED"
+    TICKET_MERGED = "TICKET_MERGED"
+    TICKET_DELETED = "TICKET_DELETED"
+    TICKET_RESTORED = "TICKET_RESTORED"
+    SURVEY_OFFERED = "SURVEY_OFFERED"
+    SURVEY_SKIPPED = "SURVEY_SKIPPED"
+    SURVEY_ANSWERED = "SURVEY_ANSWERED"
+    TRIGGER_FAILED = "TRIGGER_FAILED"
+    EMAIL_FAILED = "EMAIL_FAILED"
+    EMAIL_BOUNCED = "EMAIL_BOUNCED"
+    USER_SUSPENDED = "USER_SUSPENDED"
+    USER_UNSUSPENDED = "USER_UNSUSPENDED"
+    AGENT_AVAILABILITY_CHANGED = "AGENT_AVAILABILITY_CHANGED"
     MESSAGING_SETTINGS_CHANGED = "MESSAGING_SETTINGS_CHANGED"
     ROUTING_SETTINGS_CHANGED = "ROUTING_SETTINGS_CHANGED"
     AGENT_ACCESS_CHANGED = "AGENT_ACCESS_CHANGED"
@@ -67,7 +83,8 @@ class Event(Row):
     position = fields.BigIntField()
     audit: Any = link("Audit")
     audit_id: UUID
-    type = fields.CharEnumField(EventType, max_length=40)
+    # With a description of its own: Tortoise's lists all values, so that each new one would be a change of the table.
+    type = fields.CharEnumField(EventType, max_length=40, description="What happened")
     actor_kind = fields.CharEnumField(ActorKind, max_length=16)
     actor_id = fields.UUIDField(null=True)
     occurred_at = fields.DatetimeField()

@@ -41,6 +41,19 @@ class Permission(StrEnum):
     MANAGE_MACROS = "MANAGE_MACROS"
     MANAGE_PEOPLE = "MANAGE_PEOPLE"
     VIEW_AUDIT_LOG = "VIEW_AUDIT_LOG"
+    MANAGE_TRIGGERS = "MANAGE_TRIGGERS"
+    MANAGE_ROUTING = "MANAGE_ROUTING"
+    EDIT_END_USERS = "EDIT_END_USERS"
+    MERGE_TICKETS = "MERGE_TICKETS"
+    DELETE_TICKETS = "DELETE_TICKETS"
+    ACT_AS_BOT = "ACT_AS_BOT"
+
+
+class Suspension(StrEnum):
+    """What a suspended end user can no longer do."""
+
+    MESSAGING = "MESSAGING"
+    ALL = "ALL"
 
 
 class Role(Row):
@@ -92,6 +105,8 @@ class User(Row):
     organization: Any = link("Organization", null=True)
     organization_id: UUID | None
     active = fields.BooleanField(default=True)
+    suspension: Any = fields.CharEnumField(Suspension, max_length=16, null=True)
+    suspended_at = fields.DatetimeField(null=True)
     created_at = fields.DatetimeField()
 
     class Meta:

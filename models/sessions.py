@@ -39,6 +39,14 @@ class InactiveReason(StrEnum):
     TICKET_STATUS = "TICKET_STATUS"
 
 
+class Control(StrEnum):
+    """Who answers in a session: exactly one, and nobody after the end (R138)."""
+
+    BOT = "BOT"
+    AGENT = "AGENT"
+    NOBODY = "NOBODY"
+
+
 class MessagingSession(Row):
     """ACTIVE and INACTIVE change into each other, ENDED is for ever (a trigger in the database says so too)."""
 
@@ -53,6 +61,13 @@ class MessagingSession(Row):
     inactive_reason: Any = fields.CharEnumField(InactiveReason, max_length=16, null=True)
     started_at = fields.DatetimeField()
     last_customer_message_at = fields.DatetimeField()
+    # When it becomes inactive unless the customer writes before. A timer that survives a restart.
+    due_at = fields.DatetimeField(null=True)
+    # When the customer was last seen to leave; None while he is here.
+    customer_left_at = fields.DatetimeField(null=True)
+    with_bot = fields.BooleanField(default=False, db_default=False)
+    # Whether the settings at the end kept the agent's slot; later settings do not matter (R98).
+    slot_kept = fields.BooleanField(default=False, db_default=False)
     ended_at = fields.DatetimeField(null=True)
     end_reason: Any = fields.CharEnumField(EndReason, max_length=16, null=True)
     ended_by_kind = fields.CharField(max_length=16, null=True)
@@ -75,4 +90,11 @@ class MessagingSession(Row):
                 name="ended_says_when_why_and_by_whom",
             ),
         )
-        indexes = (("account_id", "end_user_id", "started_at"),)
+        indexes = (("account_id", "end_user_id", "started_at"), ("state", "due_at"))
+
+    @property
+    def control(self) -> Control:
+        """Who answers."""
+        if self.state is SessionState.ENDED:
+            return Control.NOBODY
+        return Control.BOT if self.with_bot else Control.AGENT

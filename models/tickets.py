@@ -93,6 +93,18 @@ class Ticket(Row):
     # The ticket whose ended session this one continues (R72).
     continuation_of: Any = link("Ticket", null=True)
     continuation_of_id: UUID | None
+    # The closed ticket that a mail answered, which began this one (R145).
+    follow_up_of: Any = link("Ticket", null=True)
+    follow_up_of_id: UUID | None
+    # The ticket that this one was merged into; it is closed then (R147).
+    merged_into: Any = link("Ticket", null=True)
+    merged_into_id: UUID | None
+    # A deleted ticket is seen by nobody until it is restored (R148).
+    deleted_at = fields.DatetimeField(null=True)
+    # The slot that this ticket takes now, as the counts and the ledger have it: of which agent, on which channel.
+    slot_agent: Any = link("User", null=True)
+    slot_agent_id: UUID | None
+    slot_channel: Any = fields.CharEnumField(Channel, max_length=16, null=True)
     version = fields.IntField(default=0)
     last_sequence = fields.IntField(default=0)
     created_at = fields.DatetimeField()
@@ -115,4 +127,7 @@ class Ticket(Row):
             ("account_id", "assignee_id", "updated_at"),
             ("account_id", "organization_id", "updated_at"),
             ("account_id", "requester_id", "updated_at"),
+            ("merged_into_id",),
+            ("follow_up_of_id",),
+            ("slot_agent_id",),
         )

@@ -1,0 +1,84 @@
+"""Readers of the event log: whoever acts on facts after their commit, with a stored position.
+
+A reader deals with whole updates (all events of one audit) in the order of their commits. Its position moves after
+what it did, so a crash in between makes it meet an update twice: what it does must be safe to repeat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from itertools import groupby
+from uuid import UUID
+
+from tortoise.expressions import F, Subquery
+
+from models import Account, ActorKind, Event, LogReader
+
+BATCH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """The facts of one committed transaction, in order."""
+
+    account_id: UUID
+    audit_id: UUID
+    events: tuple[Event, ...]
+
+    @property
+    def actor_kind(self) -> ActorKind:
+        return self.events[0].actor_kind
+
+    @property
+    def actor_id(self) -> UUID | None:
+        return self.events[0].actor_id
+
+    @property
+    def last_position(self) -> int:
+        return int(self.events[-1].position)
+
+
+Handle = Callable[[Update], Awaitable[None]]
+
+
+async def lagging_accounts(name: str) -> list[UUID]:
+    """The accounts whose log goes on past this reader's position."""
+    done = LogReader.filter(name=name).annotate(head=F("account__last_position")).filter(position__gte=F("head"))
+    behind = Account.filter(last_position__gt=0, id__not_in=Subquery(done.values("account_id")))
+    return list(await behind.values_list("id", flat=True))  # type: ignore[arg-type]
+
+
+async def read_updates(name: str, account_id: UUID, handle: Handle) -> int:
+    """Let `handle` deal with every update past the reader's position. Returns how many there were.
+
+    What `handle` raises is passed on; the updates before it count as dealt with.
+    """
+    reader, _ = await LogReader.get_or_create(account_id=account_id, name=name)
+    count = 0
+    async for batch in _batches(account_id, reader.position):
+        done = reader.position
+        try:
+            for update in batch:
+                await handle(update)
+                done = update.last_position
+                count += 1
+        finally:
+            # Only ever forward: another process may read the same log.
+            await LogReader.filter(id=reader.id, position__lt=done).update(position=done)
+        reader.position = done
+    return count
+
+
+async def _batches(account_id: UUID, position: int) -> AsyncIterator[list[Update]]:
+    while rows := await Event.filter(account_id=account_id, position__gt=position).order_by("position").limit(BATCH):
+        if len(rows) == BATCH:  # the rest of the last update
+            last = rows[-1]
+            rest = Event.filter(account_id=account_id, audit_id=last.audit_id, position__gt=last.position)
+            rows += await rest.order_by("position")
+        updates = [
+            Update(account_id, audit_id, tuple(events))
+            for audit_id, events in groupby(rows, key=lambda row: row.audit_id)
+        ]
+        position = rows[-1].position
+        yield updates
