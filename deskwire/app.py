@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from broadcaster import Broadcast
 from graphql import GraphQLError
@@ -24,9 +24,12 @@ from starlette.websockets import WebSocket
 
 from deskwire.config import BadConfiguration, Config
 from deskwire.http import METHODS, graphql_endpoint
+from deskwire.jobs import Job, Jobs
 from deskwire.schema import build_schema
 from domain.actors import Actor
+from domain.assignment import route_waiting_tickets
 from domain.errors import Unauthenticated
+from domain.offers import expire_offers
 from domain.people import authenticate
 from domain.settings import set_ending_sessions_since
 from domain.transactions import announce_to
@@ -75,9 +78,21 @@ class Deskwire:
         self.engine = Engine(
             build_schema(), report=report, introspection=not config.is_production, suggestions=not config.is_production
         )
+        self.jobs = Jobs(self._jobs())
         self.stopping = asyncio.Event()
         self.broken = False
         self.doors = Doors(self._known, self.context_for, self._guarded)
+
+    def _jobs(self) -> list[Job]:
+        """What happens in the background. The order is that of a conversation's life."""
+        return [
+            Job("route", route_waiting_tickets, every=2.0, on_commit=True),
+            Job("expire offers", expire_offers, every=1.0),
+        ]
+
+    def _announce(self, account_id: UUID, position: int) -> None:
+        self.hub.announce(account_id, position)
+        self.jobs.announce(account_id, position)
 
     def context_for(self, actor: Actor) -> Context:
         return Context(actor=actor, loaders=loaders_for(actor), feeds=self.feeds)
@@ -117,18 +132,20 @@ class Deskwire:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """The hub, on an opened database. If it dies, so does the process: a silent hub is an outage nobody sees."""
+        """The hub and the jobs, on an opened database. If one dies, so does the process: its silence would be worse."""
         await self._connect()
-        announce_to(self.hub.announce)
-        hub = asyncio.create_task(self.hub.run())
-        hub.add_done_callback(self._stop_with_hub)
+        announce_to(self._announce)
+        tasks = [asyncio.create_task(self.hub.run(), name="hub"), asyncio.create_task(self.jobs.run(), name="jobs")]
+        for task in tasks:
+            task.add_done_callback(self._stop_with)
         try:
             yield
         finally:
             self.stopping.set()
             announce_to(None)
-            hub.cancel()
-            await asyncio.gather(hub, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await leave(self.broadcast)
 
     async def _connect(self) -> None:
@@ -138,9 +155,9 @@ class Deskwire:
             # We serve without it, by polling, and the hub tries again: it is no reason not to start.
             log.warning("the broadcaster cannot be reached; the log is polled", exc_info=True)
 
-    def _stop_with_hub(self, hub: asyncio.Task[None]) -> None:
-        if not self.stopping.is_set() and not hub.cancelled():
-            log.critical("the hub died; this process stops", exc_info=hub.exception())
+    def _stop_with(self, task: asyncio.Task[None]) -> None:
+        if not self.stopping.is_set() and not task.cancelled():
+            log.critical("the %s died; this process stops", task.get_name(), exc_info=task.exception())
             self.broken = True
             os.kill(os.getpid(), signal.SIGTERM)
 

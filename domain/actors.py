@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -74,17 +75,42 @@ async def load_access(user: User) -> Access:
     """The access that a user's kind, role and memberships give him."""
     if user.kind is UserKind.ADMIN:
         return EVERYTHING
-    if user.kind is UserKind.END_USER or user.role_id is None:
+    return NOTHING if user.role_id is None else (await load_accesses([user]))[user.id]
+
+
+async def load_accesses(users: Collection[User]) -> dict[UUID, Access]:
+    """`load_access` for many users of one account, with three queries."""
+    roles = {role.id: role for role in await Role.filter(id__in={user.role_id for user in users if user.role_id})}
+    identifiers = [user.id for user in users]
+    groups = await groups_of(identifiers)
+    organizations: dict[UUID, set[UUID]] = {}
+    for membership in await OrganizationMembership.filter(user_id__in=identifiers):
+        organizations.setdefault(membership.user_id, set()).add(membership.organization_id)
+    return {
+        user.id: _access(
+            user,
+            roles.get(user.role_id) if user.role_id else None,
+            groups.get(user.id, frozenset()),
+            frozenset(organizations.get(user.id, ())),
+        )
+        for user in users
+    }
+
+
+async def groups_of(users: Collection[UUID]) -> dict[UUID, frozenset[UUID]]:
+    """The groups that each of these agents is a member of; who is in none is left out."""
+    groups: dict[UUID, set[UUID]] = {}
+    for membership in await GroupMembership.filter(user_id__in=list(users)):
+        groups.setdefault(membership.user_id, set()).add(membership.group_id)
+    return {user_id: frozenset(found) for user_id, found in groups.items()}
+
+
+def _access(user: User, role: Role | None, groups: frozenset[UUID], organizations: frozenset[UUID]) -> Access:
+    if user.kind is UserKind.ADMIN:
+        return EVERYTHING
+    if user.kind is UserKind.END_USER or role is None:
         return NOTHING
-    role = await Role.get(id=user.role_id)
-    groups = await GroupMembership.filter(user_id=user.id).values_list("group_id", flat=True)
-    organizations = await OrganizationMembership.filter(user_id=user.id).values_list("organization_id", flat=True)
-    return Access(
-        tickets=role.ticket_access,
-        groups=frozenset(groups),  # type: ignore[arg-type]  # values_list(flat=True) is typed as rows
-        organizations=frozenset(organizations),  # type: ignore[arg-type]
-        permissions=frozenset(Permission(p) for p in role.permissions),
-    )
+    return Access(role.ticket_access, groups, organizations, frozenset(Permission(each) for each in role.permissions))
 
 
 def access_to_json(access: Access) -> dict[str, Any]:

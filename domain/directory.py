@@ -9,7 +9,7 @@ from uuid import UUID
 from tortoise.queryset import QuerySet
 
 from domain.actors import Actor
-from domain.errors import Forbidden
+from domain.errors import Forbidden, NotFound
 from domain.keyset import beyond
 from domain.macros import usable_macros
 from domain.settings import check_can_read_settings
@@ -18,6 +18,7 @@ from models import (
     AccountSettings,
     AuditLogEntry,
     Group,
+    LedgerEntry,
     Macro,
     Permission,
     Role,
@@ -78,3 +79,18 @@ async def audit_log_page(actor: Actor, first: int, after: tuple[datetime, UUID] 
         raise Forbidden
     lines = AuditLogEntry.filter(account_id=actor.account_id).filter(beyond("at", after, descending=True))
     return await lines.order_by("-at", "-id").limit(first + 1)
+
+
+async def capacity_ledger_page(actor: Actor, agent_id: UUID, first: int, before: int | None) -> list[LedgerEntry]:
+    """Up to first + 1 lines of an agent's capacity ledger, the newest first: one's own, or with MANAGE_ROUTING (R99).
+
+    Raises Forbidden, NotFound.
+    """
+    if agent_id != actor.id and not actor.may(Permission.MANAGE_ROUTING):
+        raise Forbidden
+    if not await User.exists(id=agent_id, account_id=actor.account_id):
+        raise NotFound(field=("agentId",))
+    lines = LedgerEntry.filter(account_id=actor.account_id, agent_id=agent_id)
+    if before is not None:
+        lines = lines.filter(sequence__lt=before)
+    return await lines.order_by("-sequence").limit(first + 1)

@@ -1,4 +1,4 @@
-"""Locks, always taken in one order: settings, actor, end user, session, ticket, ticket number, account position.
+"""Locks, always in one order: settings, actor, end user, session, ticket, ticket number, capacity, account position.
 
 Two units of work that take them in this order cannot wait for each other in a circle. On SQLite the whole
 transaction holds the only write lock, and these are plain reads.
@@ -8,44 +8,35 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from tortoise.models import Model
-
 from domain.actors import Actor, load_access
 from domain.errors import NotFound, Unauthenticated
 from domain.transactions import Transaction
 from domain.visibility import audience_of, may_see, visible_tickets
 from models import AccountSettings, ActorKind, MessagingSession, Role, SessionState, Ticket, TicketCounter, User
-
-
-async def _share(model: type[Model], column: str, value: UUID) -> None:
-    """Hold a row against changes, beside others who hold it too. (Tortoise knows only FOR UPDATE.)"""
-    connection = model._meta.db
-    if connection.capabilities.dialect != "sqlite":
-        table = model._meta.db_table
-        await connection.execute_query(f'SELECT 1 FROM "{table}" WHERE {column} = %s FOR SHARE', [value])  # noqa: S608  # names of ours
+from models.database import share
 
 
 async def read_settings_locked(tx: Transaction) -> AccountSettings:
     """The settings, held until the commit: a change of them comes wholly before or wholly after this unit (R13)."""
-    await _share(AccountSettings, "account_id", tx.account_id)
-    return await AccountSettings.get(account_id=tx.account_id)
+    return await tx.hold_settings()
 
 
 async def lock_settings(tx: Transaction) -> AccountSettings:
     """The settings, to change them."""
-    return await AccountSettings.filter(account_id=tx.account_id).select_for_update().get()
+    tx.settings = await AccountSettings.filter(account_id=tx.account_id).select_for_update().get()
+    return tx.settings
 
 
 async def confirm_actor(tx: Transaction) -> Actor:
     """Read again who acts and what he may do, and hold that until the commit (R25). Raises Unauthenticated."""
     if tx.actor.id is None or tx.actor.kind in (ActorKind.SYSTEM, ActorKind.TRIGGER, ActorKind.BOT):
         return tx.actor
-    await _share(User, "id", tx.actor.id)
+    await share(User, "id", tx.actor.id)
     user = await User.get_or_none(id=tx.actor.id, account_id=tx.account_id, active=True)
     if user is None:
         raise Unauthenticated("This user is no longer active.")
     if user.role_id is not None:
-        await _share(Role, "id", user.role_id)
+        await share(Role, "id", user.role_id)
     tx.actor = Actor(
         account_id=user.account_id,
         kind=ActorKind(user.kind),
@@ -59,7 +50,7 @@ async def confirm_actor(tx: Transaction) -> Actor:
 
 async def hold_role(tx: Transaction, role_id: UUID) -> bool:
     """Hold a role against changes until the commit. Returns whether the account has it."""
-    await _share(Role, "id", role_id)
+    await share(Role, "id", role_id)
     return await Role.exists(id=role_id, account_id=tx.account_id)
 
 

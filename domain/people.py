@@ -18,6 +18,7 @@ from domain.transactions import Call, Transaction, unit_of_work
 from models import (
     Account,
     AccountSettings,
+    CapacityRule,
     EventType,
     Group,
     GroupMembership,
@@ -35,6 +36,9 @@ from models import (
 
 TOKEN_PREFIX = "dw"  # noqa: S105  # the public part
 LONGEST_LIFE = timedelta(days=366)
+# What an agent gets by himself until an admin says otherwise.
+DEFAULT_CHATS = 3
+DEFAULT_EMAILS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,13 @@ class IssuedToken:
     secret: str
 
 
-async def create_account(slug: str, name: str, now: datetime, *, messaging_enabled: bool = True) -> Account:
-    """An account with its settings and counter. Called inside a unit of work or on an empty installation."""
+async def create_account(
+    slug: str, name: str, now: datetime, *, messaging_enabled: bool = True, capacity: bool = True
+) -> Account:
+    """An account with its settings and counter, and (`capacity`) a default capacity rule.
+
+    Called inside a unit of work or on an empty installation.
+    """
     account = await Account.create(id=new_id(), slug=slug, name=name, created_at=now)
     await TicketCounter.create(id=new_id(), account_id=account.id)
     await AccountSettings.create(
@@ -57,6 +66,15 @@ async def create_account(slug: str, name: str, now: datetime, *, messaging_enabl
         messaging_updated_at=now,
         routing_updated_at=now,
     )
+    if capacity:
+        await CapacityRule.create(
+            account_id=account.id,
+            name="Default",
+            is_default=True,
+            messaging_limit=DEFAULT_CHATS,
+            email_limit=DEFAULT_EMAILS,
+            created_at=now,
+        )
     return account
 
 

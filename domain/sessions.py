@@ -26,8 +26,8 @@ from domain.locks import (
     lock_user,
     read_settings_locked,
 )
-from domain.routing import routing_outcome
-from domain.tickets import make_inactive
+from domain.routing import becomes_email, keeps_slot, routing_outcome
+from domain.tickets import make_inactive, set_routing_channel
 from domain.transactions import Call, Transaction, unit_of_work
 from domain.visibility import visible_tickets
 from models import (
@@ -162,8 +162,9 @@ async def end_locked_session(
     The ticket's own fields stay as they are (R103); nothing is sent to the customer (R108).
     """
     reason = EndReason(reason)
-    settings = settings or await AccountSettings.get(account_id=tx.account_id)
+    settings = settings or await tx.hold_settings()
     previous = session.state
+    outcome = await routing_outcome(settings, ticket, session, reason)
     # The lock already decides who wins. The condition says it once more, for whoever forgets the lock.
     won = (
         await MessagingSession.filter(id=session.id)
@@ -171,6 +172,7 @@ async def end_locked_session(
         .update(
             state=SessionState.ENDED,
             inactive_reason=None,
+            slot_kept=keeps_slot(settings),
             ended_at=tx.now,
             end_reason=reason,
             ended_by_kind=tx.actor.kind.value,
@@ -179,14 +181,17 @@ async def end_locked_session(
     )
     assert won == 1, "a locked live session was ended by somebody else"
     await session.refresh_from_db()
-    return tx.record(
+    ended = tx.record(
         EventType.MESSAGING_SESSION_ENDED,
         ticket=ticket,
         session_id=session.id,
         reason=reason.value,
         previous_state=previous.value,
-        routing_outcome=routing_outcome(settings, ticket, previous).value,
+        routing_outcome=outcome.value,
     )
+    if becomes_email(settings, ticket, reason):
+        set_routing_channel(tx, ticket, Channel.EMAIL)
+    return ended
 
 
 async def _already_ended(session: MessagingSession, ticket: Ticket) -> SessionEnd:
@@ -227,7 +232,8 @@ async def preview_end(actor: Actor, ticket_id: UUID) -> EndPreview | None:
     assert session is not None
     if session.state is SessionState.ENDED:
         return EndPreview(False, "SESSION_ENDED", None, ticket)
-    return EndPreview(True, None, routing_outcome(settings, ticket, session.state).value, ticket)
+    outcome = await routing_outcome(settings, ticket, session, EndReason.AGENT)
+    return EndPreview(True, None, outcome.value, ticket)
 
 
 async def mark_inactive(call: Call, session_id: UUID, reason: InactiveReason) -> bool:

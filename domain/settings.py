@@ -8,11 +8,25 @@ from enum import Enum
 from typing import Any
 
 from domain.actors import Actor
+from domain.capacity import Booking, recount
 from domain.errors import Forbidden, InvalidInput, StaleVersion
 from domain.idempotency import once
 from domain.locks import confirm_actor, lock_settings
 from domain.transactions import Call, Transaction
-from models import AccountSettings, ActorKind, Deployment, EventType, FirstResponder, Permission
+from models import (
+    AccountSettings,
+    ActorKind,
+    AgentAvailability,
+    AgentStatus,
+    Deployment,
+    EventType,
+    FirstResponder,
+    LedgerReason,
+    Offer,
+    OfferState,
+    Permission,
+    RoutingMode,
+)
 
 MESSAGING_FIELDS = (
     "messaging_enabled",
@@ -30,7 +44,17 @@ ROUTING_FIELDS = (
     "routing_method",
     "count_inactive_toward_capacity",
     "route_agent_ended_sessions_as_email",
+    "standard_distribution",
+    "chat_limit",
+    "auto_accept",
+    "offer_seconds",
+    "agent_absence_seconds",
 )
+# What a recount of everybody's work depends on.
+COUNTING = {"routing_mode", "count_inactive_toward_capacity"}
+MAY_BE_EMPTY = ("chat_limit",)
+SECONDS = {"offer_seconds": (5, 3600), "agent_absence_seconds": (5, 24 * 3600)}
+MOST_CHATS = 1000
 MINUTES = ("remind_within_minutes", "inactive_after_minutes", "inactive_unassigned_after_minutes")
 MOST_MINUTES = 7 * 24 * 60
 
@@ -110,6 +134,7 @@ async def _update(
         setattr(settings, version, getattr(settings, version) + 1)
         setattr(settings, version.replace("version", "updated_at"), tx.now)
         await settings.save()
+        await _follow_routing(tx, settings, {change["field"] for change in changes})
         await tx.log("SETTINGS_CHANGED", operation.removeprefix("update"), changes)
         messaging = allowed is MESSAGING_FIELDS
         tx.record(
@@ -137,14 +162,30 @@ async def _apply(tx: Transaction, settings: AccountSettings, values: dict[str, A
     return changes
 
 
+async def _follow_routing(tx: Transaction, settings: AccountSettings, changed: set[str]) -> None:
+    """What follows from other routing at once: a recount, and after a change to omnichannel all agents are offline."""
+    if "routing_mode" in changed and settings.routing_mode is RoutingMode.OMNICHANNEL:
+        await AgentAvailability.filter(account_id=tx.account_id).update(status=AgentStatus.OFFLINE, changed_at=tx.now)
+        await Offer.filter(account_id=tx.account_id, state=OfferState.OPEN).update(
+            state=OfferState.WITHDRAWN, decided_at=tx.now
+        )
+    if changed & COUNTING:
+        booking = Booking(tx.account_id, tx.audit_id, tx.now)
+        await recount(booking, settings, LedgerReason.SETTINGS_CHANGED)
+
+
 def _check_values(values: dict[str, Any], allowed: tuple[str, ...]) -> None:
     for name, value in values.items():
         if name not in allowed:
             raise InvalidInput(f"There is no setting {name!r} here.", field=(name,))
-        if value is None:
+        if value is None and name not in MAY_BE_EMPTY:
             raise InvalidInput("A setting has a value; leave it out to keep the stored one.", field=(_argument(name),))
         if value is FirstResponder.BOT:
             raise InvalidInput("There is no bot in this account.", field=("firstResponder",))
+        if name in SECONDS and not SECONDS[name][0] <= value <= SECONDS[name][1]:
+            raise InvalidInput("Seconds lie between {} and {}.".format(*SECONDS[name]), field=(_argument(name),))
+        if name == "chat_limit" and value is not None and not 1 <= value <= MOST_CHATS:
+            raise InvalidInput(f"A limit lies between 1 and {MOST_CHATS}; null is none.", field=("chatLimit",))
         if name in MINUTES and not 1 <= value <= MOST_MINUTES:
             raise InvalidInput(f"Minutes lie between 1 and {MOST_MINUTES}.", field=(_argument(name),))
 

@@ -51,6 +51,7 @@ async def update_ticket(
     check_values(values)
 
     async def work(tx: Transaction) -> UpdatedTicket:
+        await tx.hold_settings()
         actor = await confirm_actor(tx)
         seen = await find_ticket(tx, ticket_id)
         session = await lock_session(tx, seen.conversation_id)
@@ -132,6 +133,15 @@ def set_field(tx: Transaction, ticket: Ticket, name: str, value: Any) -> None:
             ticket.solved_at = tx.now if value is TicketStatus.SOLVED else None
     shown = name.removesuffix("_id")
     tx.record(EventType.TICKET_FIELD_CHANGED, ticket=ticket, field=shown, **{"from": plain(before), "to": plain(value)})
+
+
+def set_routing_channel(tx: Transaction, ticket: Ticket, channel: Channel) -> None:
+    """Let routing treat a locked ticket as one of another channel (R86, R102). What can be written on it stays."""
+    before = ticket.routing_channel
+    if before is not channel:
+        ticket.routing_channel = channel
+        change: dict[str, Any] = {"from": before.value, "to": channel.value}
+        tx.record(EventType.ROUTING_CHANNEL_CHANGED, ticket=ticket, **change)
 
 
 def reopen(tx: Transaction, ticket: Ticket) -> None:

@@ -19,9 +19,22 @@ from tortoise.exceptions import IntegrityError
 from tortoise.transactions import in_transaction
 
 from domain.actors import Actor
+from domain.capacity import Booking, may_take_slots, reason_from, settle
 from domain.errors import BusyRetry, InvalidInput
-from models import Account, Audit, AuditLogEntry, Event, EventType, Ticket, new_id, utc_now
-from models.database import WRITER, inside_transaction, is_contention
+from models import (
+    Account,
+    AccountSettings,
+    Audit,
+    AuditLogEntry,
+    Event,
+    EventType,
+    Offer,
+    OfferState,
+    Ticket,
+    new_id,
+    utc_now,
+)
+from models.database import WRITER, inside_transaction, is_contention, share
 
 T = TypeVar("T")
 
@@ -72,6 +85,7 @@ class Transaction:
         self.actor = call.actor
         self.account_id = call.actor.account_id
         self.audit_id = new_id()
+        self.settings: AccountSettings | None = None
         self._events: list[Event] = []
         self._tickets: dict[UUID, Ticket] = {}
         self._before: dict[UUID, dict[str, Any] | None] = {}
@@ -80,6 +94,13 @@ class Transaction:
     def now(self) -> datetime:
         """The moment of this unit of work. First asked for when the locks are held, so it follows their order."""
         return self.call.clock()
+
+    async def hold_settings(self) -> AccountSettings:
+        """The account's settings, held against changes until the commit. Before other locks, where that is possible."""
+        if self.settings is None:
+            await share(AccountSettings, "account_id", self.account_id)
+            self.settings = await AccountSettings.get(account_id=self.account_id)
+        return self.settings
 
     def follow(self, ticket: Ticket, *, created: bool = False) -> None:
         """Save this locked (or new) ticket at the end, if a fact about it was recorded."""
@@ -134,6 +155,8 @@ class Transaction:
         """Save tickets, audit and events. Takes the account's position: the last lock of the transaction."""
         if not self._events:
             return None
+        await self._close_offers()
+        await self._settle_capacity()
         await self._save_tickets()
         last = await _take_positions(self.account_id, len(self._events))
         await Audit.create(
@@ -152,13 +175,41 @@ class Transaction:
         await Event.bulk_create(self._events)
         return last
 
+    def _touched(self) -> list[Ticket]:
+        return [self._tickets[each] for each in sorted({event.ticket_id for event in self._events if event.ticket_id})]
+
+    async def _close_offers(self) -> None:
+        """A ticket that got an owner, or needs none any more, is no longer offered to anybody (R44)."""
+        gone = [event.ticket_id for event in self._events if event.ticket_id and _ends_offers(event)]
+        if gone:
+            offers = Offer.filter(ticket_id__in=gone, state=OfferState.OPEN)
+            await offers.update(state=OfferState.WITHDRAWN, decided_at=self.now)
+
+    async def _settle_capacity(self) -> None:
+        """Book what the update changed of agents' work. The one place where counts change (R96)."""
+        tickets = may_take_slots(self._touched())
+        if tickets:
+            reasons = {
+                ticket.id: reason_from(event for event in self._events if event.ticket_id == ticket.id)
+                for ticket in tickets
+            }
+            booking = Booking(self.account_id, self.audit_id, self.now)
+            await settle(booking, await self.hold_settings(), tickets, reasons)
+
     async def _save_tickets(self) -> None:
-        touched = {event.ticket_id for event in self._events if event.ticket_id is not None}
-        for ticket_id in touched:
-            ticket = self._tickets[ticket_id]
+        for ticket in self._touched():
             ticket.version += 1
             ticket.updated_at = self.now
             await ticket.save()
+
+
+_END_OFFERS = (EventType.MESSAGING_SESSION_ENDED, EventType.TICKET_DELETED, EventType.TICKET_MERGED)
+
+
+def _ends_offers(event: Event) -> bool:
+    if event.type is EventType.TICKET_FIELD_CHANGED:
+        return event.payload["field"] == "assignee" or event.payload["to"] in ("SOLVED", "PENDING", "ON_HOLD", "CLOSED")
+    return event.type in _END_OFFERS
 
 
 def attributes_of(ticket: Ticket) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Queries, mutations and every delivery of every subscription ask here, and nowher
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +25,10 @@ class Audience:
     group_id: UUID | None
     organization_id: UUID | None
     assignee_id: UUID | None
+
+    def assigned_to(self, agent_id: UUID) -> Audience:
+        """The audience that the ticket has when it is somebody's."""
+        return replace(self, assignee_id=agent_id)
 
 
 def audience_of(ticket: Ticket) -> Audience:

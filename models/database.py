@@ -177,6 +177,14 @@ async def unwritten_migrations() -> list[str]:
     return [writer.as_string() for writer in await detector.changes()]
 
 
+async def share(model: type[Model], column: str, value: object) -> None:
+    """Hold rows against changes, beside others who hold them too. (Tortoise knows only FOR UPDATE.)"""
+    connection = model._meta.db
+    if connection.capabilities.dialect != "sqlite":
+        table = model._meta.db_table
+        await connection.execute_query(f'SELECT 1 FROM "{table}" WHERE {column} = %s FOR SHARE', [value])  # noqa: S608  # names of ours
+
+
 def is_contention(error: BaseException) -> bool:
     """Whether trying the same transaction again may succeed: somebody else was in the way."""
     if isinstance(error, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure):

@@ -2,7 +2,7 @@
 
 import strawberry
 
-from resolvers import comments, customers, macros, nodes, people, sessions, settings, tickets
+from resolvers import comments, customers, macros, nodes, people, routing, sessions, settings, tickets
 
 field = strawberry.field
 mutation = strawberry.mutation
@@ -21,6 +21,7 @@ class Query:
     ticket = field(tickets.ticket, description="One ticket; null for what the caller may not see.")
     tickets = field(tickets.tickets, description="The tickets that the caller may see.")
     session_end_preview = field(sessions.session_end_preview, description="What ending a session would do now.")
+    my_offers = field(routing.my_offers, description="What is offered to the caller now, the oldest first.")
     macros = field(macros.macros, description="The shared macros and one's own, by title.")
     # the admin console
     messaging_settings = field(settings.messaging_settings, description="Settings of messaging.")
@@ -29,6 +30,11 @@ class Query:
     agents = field(people.agents, description="Those who answer, by name.")
     groups = field(people.groups, description="The teams, by name.")
     roles = field(people.roles, description="The roles.")
+    capacity_rules = field(routing.capacity_rules, description="The capacity rules, by name.")
+    queues = field(routing.queues, description="The queues, in the order in which they are asked.")
+    capacity_ledger = field(
+        routing.capacity_ledger, description="Every change of an agent's work counts, the newest first."
+    )
     # the customer's widget
     my_conversations = field(customers.my_conversations, description="The customer's conversations, the newest first.")
     my_requests = field(customers.my_requests, description="The customer's requests, the newest first.")
@@ -44,7 +50,9 @@ class Mutation:
     update_ticket = mutation(tickets.resolve_update_ticket, description="Change fields of a ticket.")
     apply_macro = mutation(macros.resolve_apply_macro, description="Apply a macro, as a whole or not at all.")
     save_macro = mutation(macros.resolve_save_macro, description="Create a macro, or replace one.")
-    set_availability = mutation(people.resolve_set_availability, description="Say whether one takes work.")
+    set_availability = mutation(routing.resolve_set_availability, description="Say whether one takes work.")
+    accept_offer = mutation(routing.resolve_accept_offer, description="Take what is offered.")
+    decline_offer = mutation(routing.resolve_decline_offer, description="Pass: somebody else is asked.")
     # both sides of a conversation
     send_typing = mutation(comments.resolve_send_typing, description="Tell the other side that one is writing.")
     mark_read = mutation(comments.resolve_mark_read, description="Note how far one has read.")
@@ -55,6 +63,15 @@ class Mutation:
     update_routing_settings = mutation(
         settings.resolve_update_routing_settings, description="Change settings of routing."
     )
+    save_capacity_rule = mutation(
+        routing.resolve_save_capacity_rule, description="Create a capacity rule, or replace one."
+    )
+    delete_capacity_rule = mutation(routing.resolve_delete_capacity_rule, description="Delete a capacity rule.")
+    choose_capacity_rule = mutation(
+        routing.resolve_choose_capacity_rule, description="Give an agent a capacity rule of his own."
+    )
+    save_queue = mutation(routing.resolve_save_queue, description="Create a queue, or replace one.")
+    delete_queue = mutation(routing.resolve_delete_queue, description="Delete a queue.")
     revoke_token = mutation(people.resolve_revoke_token, description="Make a token worthless and close its sockets.")
     # the customer's widget
     send_message = mutation(customers.resolve_send_message, description="Write into the messaging channel.")

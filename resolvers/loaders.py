@@ -17,12 +17,14 @@ from tortoise.expressions import Q, Subquery
 from tortoise.queryset import QuerySet
 
 from domain.actors import Actor
+from domain.availability import Work, work_of
 from domain.composer import Composer, Situation, composer_for
 from domain.macros import usable_macros
 from domain.settings import may_agents_end_sessions
 from domain.visibility import visible_tickets
 from models import (
     AccountSettings,
+    CapacityRule,
     Channel,
     Comment,
     Conversation,
@@ -31,6 +33,7 @@ from models import (
     GroupMembership,
     MessagingSession,
     Role,
+    RoutingQueue,
     Ticket,
     User,
     UserKind,
@@ -71,6 +74,9 @@ def loaders_for(actor: Actor) -> Loaders:
         messages=DataLoader(_messages(account)),
         macros=DataLoader(_by(usable_macros(actor))),
         composers=DataLoader(_composers(actor)),
+        work=DataLoader(_work(actor)),
+        capacity_rules=DataLoader(_by(CapacityRule.filter(account_id=account))),
+        queues=DataLoader(_by(RoutingQueue.filter(account_id=account))),
     )
 
 
@@ -90,6 +96,14 @@ def _people(actor: Actor) -> Batch[UUID, User | None]:
         known = ~Q(kind=UserKind.END_USER) | Q(id__in=Subquery(tickets.values("requester_id")))
         found = {user.id: user for user in await User.filter(known, account_id=actor.account_id, id__in=keys)}
         return [found.get(key) for key in keys]
+
+    return batch
+
+
+def _work(actor: Actor) -> Batch[UUID, Work | None]:
+    async def batch(agents: list[UUID]) -> list[Work | None]:
+        found = await work_of(actor, agents)
+        return [found.get(agent) for agent in agents]
 
     return batch
 

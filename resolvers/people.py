@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from domain.directory import account_of, agents_page, groups_page, roles_of, user_of
-from domain.errors import FeatureDisabled
 from domain.people import revoke_token
 from resolvers.answers import answering, staff
 from schema.context import Info
 from schema.ids import decode_id, encode_id
 from schema.paging import Connection, check_first, decode_name, keyset_page
-from schema.payloads import RevokeTokenInput, RevokeTokenPayload, SetAvailabilityInput, SetAvailabilityPayload
+from schema.payloads import RevokeTokenInput, RevokeTokenPayload
 from schema.people import Account, Agent, Group, Role, User, Viewer
 
 
 async def viewer(info: Info) -> Viewer:
     actor = info.context.actor
+    user = await user_of(actor)
     return Viewer(
         token_id=encode_id("Token", actor.token_id) if actor.token_id else None,
-        user=User.of(await user_of(actor)),
+        user=User.of(user),
+        row=user,
         account=Account.of(await account_of(actor)),
         permissions=sorted(actor.access.permissions),
     )
@@ -39,13 +40,6 @@ async def roles(info: Info) -> list[Role]:
 
 async def sync_cursor(info: Info) -> str:
     return await info.context.feeds.sync_cursor(info.context.actor)
-
-
-@answering(SetAvailabilityPayload)
-async def resolve_set_availability(info: Info, input: SetAvailabilityInput) -> SetAvailabilityPayload:
-    staff(info)
-    # Nobody tracks capacity yet; saying so is better than storing what nothing reads.
-    raise FeatureDisabled("This account does not track the availability of agents.")
 
 
 @answering(RevokeTokenPayload)

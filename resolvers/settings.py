@@ -62,6 +62,11 @@ async def resolve_update_routing_settings(
         routing_method=input.method,
         count_inactive_toward_capacity=input.count_inactive_toward_capacity,
         route_agent_ended_sessions_as_email=input.route_agent_ended_sessions_as_email,
+        standard_distribution=input.standard_distribution,
+        chat_limit=input.chat_limit,
+        auto_accept=input.auto_accept,
+        offer_seconds=input.offer_seconds,
+        agent_absence_seconds=input.agent_absence_seconds,
     )
     change = await update_routing_settings(_call(info, input), values, expected_version=input.expected_version)
     return UpdateRoutingSettingsPayload(changed=change.changed, routing_settings=await routing_settings(info))

@@ -13,6 +13,7 @@ from strawberry.dataloader import DataLoader
 
 import models
 from domain.actors import Actor
+from domain.availability import Work
 from domain.composer import Composer
 from domain.transactions import Call
 from models import EventType, utc_now
@@ -60,6 +61,9 @@ class Loaders:
     messages: DataLoader[Tailpiece, list[models.Comment]]
     macros: DataLoader[UUID, models.Macro | None]
     composers: DataLoader[UUID, Composer | None]
+    work: DataLoader[UUID, Work | None]
+    capacity_rules: DataLoader[UUID, models.CapacityRule | None]
+    queues: DataLoader[UUID, models.RoutingQueue | None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from strawberry import ID, UNSET
 
 from domain.sessions import EndOutcome
 from models import Channel, TicketPriority, TicketStatus, TicketType
+from schema.availability import Availability
 from schema.comments import Comment
 from schema.errors import CallWarning, UserError
 from schema.events import TicketEvent
-from schema.people import Availability, AvailabilityStatus
 from schema.sessions import MessagingSession
 from schema.tickets import Ticket
 
@@ -144,12 +144,6 @@ class RedactCommentInput:
 @strawberry.type(description="The comment as it reads now.")
 class RedactCommentPayload(Payload):
     comment: Comment | None = None
-
-
-@strawberry.input(description="Say whether one takes work.")
-class SetAvailabilityInput:
-    status: AvailabilityStatus
-    client_mutation_id: str | None = None
 
 
 @strawberry.type(description="The availability after the call.")

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import strawberry
 from strawberry import ID
 
 import models
 from models import ActorKind, Permission, TicketAccess, UserKind
+from schema.availability import Availability, availability_of
 from schema.context import Info
 from schema.ids import encode_id
-
-
-@strawberry.enum(description="Whether an agent takes work.")
-class AvailabilityStatus(StrEnum):
-    ONLINE = "ONLINE"
-    AWAY = "AWAY"
-    TRANSFERS_ONLY = "TRANSFERS_ONLY"
-    OFFLINE = "OFFLINE"
 
 
 @strawberry.interface(description="Something with a global id.")
@@ -78,19 +69,6 @@ class Role(Node):
         )
 
 
-@strawberry.type(description="How much work an agent has, and may have, on a channel.")
-class ChannelAvailability:
-    channel: models.Channel
-    work_item_count: int
-    max_capacity: int | None
-
-
-@strawberry.type(description="Whether and for what an agent is available. Null where the account tracks no capacity.")
-class Availability:
-    status: AvailabilityStatus
-    channels: list[ChannelAvailability]
-
-
 @strawberry.type(description="Somebody who answers: an agent or an admin.")
 class Agent(Node):
     row: strawberry.Private[models.User]
@@ -112,9 +90,9 @@ class Agent(Node):
     async def groups(self, info: Info) -> list[Group]:
         return [Group.of(row) for row in await info.context.loaders.groups_of.load(self.row.id)]
 
-    @strawberry.field(description="Null until the account tracks capacity.")
-    def availability(self) -> Availability | None:
-        return None
+    @strawberry.field(description="Whether the agent takes work, and how much there is.")
+    async def availability(self, info: Info) -> Availability | None:
+        return await availability_of(info, self.row.id)
 
 
 @strawberry.type(description="A support organisation.")
@@ -132,4 +110,9 @@ class Viewer:
     user: User
     account: Account
     permissions: list[Permission]
-    availability: Availability | None = None
+    row: strawberry.Private[models.User]
+
+    @strawberry.field(description="Null for those who answer nobody.")
+    async def availability(self, info: Info) -> Availability | None:
+        staff = self.row.kind in (UserKind.AGENT, UserKind.ADMIN)
+        return await availability_of(info, self.row.id) if staff else None

@@ -10,7 +10,7 @@ import strawberry
 from strawberry import UNSET
 
 import models
-from models import ActorKind, FirstResponder, RoutingMethod, RoutingMode, TicketCreation
+from models import ActorKind, FirstResponder, RoutingMethod, RoutingMode, StandardDistribution, TicketCreation
 from schema.context import Info
 from schema.ids import encode_id
 from schema.payloads import Payload
@@ -61,6 +61,15 @@ class RoutingSettings:
     method: RoutingMethod
     count_inactive_toward_capacity: bool
     route_agent_ended_sessions_as_email: bool
+    standard_distribution: StandardDistribution
+    chat_limit: int | None = strawberry.field(description="The most live chats of one agent; null is no limit.")
+    auto_accept: bool = strawberry.field(
+        description="Omnichannel: whether what is routed to an agent is his at once, or is offered to him."
+    )
+    offer_seconds: int = strawberry.field(description="How long an offer waits for an answer.")
+    agent_absence_seconds: int = strawberry.field(
+        description="How long after his last socket was lost an agent goes offline."
+    )
     version: int
     updated_at: datetime
 
@@ -71,6 +80,11 @@ class RoutingSettings:
             method=row.routing_method,
             count_inactive_toward_capacity=row.count_inactive_toward_capacity,
             route_agent_ended_sessions_as_email=row.route_agent_ended_sessions_as_email,
+            standard_distribution=row.standard_distribution,
+            chat_limit=row.chat_limit,
+            auto_accept=row.auto_accept,
+            offer_seconds=row.offer_seconds,
+            agent_absence_seconds=row.agent_absence_seconds,
             version=row.routing_version,
             updated_at=row.routing_updated_at,
         )
@@ -105,6 +119,11 @@ class UpdateRoutingSettingsInput:
     method: RoutingMethod | None = UNSET
     count_inactive_toward_capacity: bool | None = UNSET
     route_agent_ended_sessions_as_email: bool | None = UNSET
+    standard_distribution: StandardDistribution | None = UNSET
+    chat_limit: int | None = UNSET
+    auto_accept: bool | None = UNSET
+    offer_seconds: int | None = UNSET
+    agent_absence_seconds: int | None = UNSET
     expected_version: int | None = None
     idempotency_key: str | None = None
     client_id: str | None = None

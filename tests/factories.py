@@ -65,7 +65,7 @@ class World:
     @classmethod
     async def create(cls, slug: str) -> World:
         now = utc_now()
-        account = await create_account(slug, slug.title(), now)
+        account = await create_account(slug, slug.title(), now, capacity=False)
         user = await User.create(
             account_id=account.id,
             kind=UserKind.ADMIN,
