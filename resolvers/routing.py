@@ -55,8 +55,9 @@ async def my_offers(info: Info) -> list[Offer]:
 
 
 async def capacity_ledger(info: Info, agent_id: ID, first: int, after: str | None = None) -> Connection[LedgerEntry]:
+    actor = staff(info)
     agent = decode_id("Agent", agent_id, field="agentId")
-    rows = await capacity_ledger_page(staff(info), agent, check_first(first), decode_sequence(after))
+    rows = await capacity_ledger_page(actor, agent, check_first(first), decode_sequence(after))
     return keyset_page(rows, first, after=after is not None, key=lambda row: (row.sequence,), node=LedgerEntry.of)
 
 

@@ -75,6 +75,8 @@ INBOX = (
 NODE_TEXT = "query ($id: ID!) { node(id: $id) { __typename id ... on User { name } ... on Comment { body } } }"
 NODES_TEXT = "query ($id: ID!) { nodes(ids: [$id]) { __typename id } }"
 
+QUEUE = f'name: "x" groupIds: ["{gid("Group", new_id())}"]'
+
 # What every agent may know of: the directory of the account.
 DIRECTORY: Verdict = None
 
@@ -177,6 +179,55 @@ PROBES: dict[str, list[Probe]] = {
             more='title: "x" actions: [{kind: END_SESSION}]',
         )
     ],
+    "Query.capacityLedger.agentId": [
+        Probe(
+            "Agent",
+            "query ($id: ID!) { capacityLedger(agentId: $id, first: 9) { edges { node { id } } } }",
+            "FORBIDDEN",
+            "FORBIDDEN",
+            "FORBIDDEN",
+            customers_bad="FORBIDDEN",
+        )
+    ],
+    "SetAvailabilityInput.agentId": [
+        change(
+            "Agent",
+            "setAvailability",
+            "agentId",
+            "availability { status }",
+            agents="FORBIDDEN",
+            more="status: ONLINE",
+            customers_bad="FORBIDDEN",
+        )
+    ],
+    "AcceptOfferInput.offerId": [change("Offer", "acceptOffer", "offerId", "ticket { id subject }")],
+    "DeclineOfferInput.offerId": [change("Offer", "declineOffer", "offerId", "declined")],
+    "SaveCapacityRuleInput.id": [
+        change(
+            "CapacityRule", "saveCapacityRule", "id", "capacityRule { id name }", agents="FORBIDDEN", more='name: "x"'
+        )
+    ],
+    "DeleteCapacityRuleInput.id": [change("CapacityRule", "deleteCapacityRule", "id", "deleted", agents="FORBIDDEN")],
+    "ChooseCapacityRuleInput.agentId": [
+        change("Agent", "chooseCapacityRule", "agentId", "capacityRule { id name }", agents="FORBIDDEN")
+    ],
+    "ChooseCapacityRuleInput.capacityRuleId": [
+        change(
+            "CapacityRule",
+            "chooseCapacityRule",
+            "capacityRuleId",
+            "capacityRule { id name }",
+            agents="FORBIDDEN",
+            more=f'agentId: "{gid("Agent", new_id())}"',
+        )
+    ],
+    "SaveQueueInput.id": [
+        change("RoutingQueue", "saveQueue", "id", "queue { id name }", agents="FORBIDDEN", more=QUEUE)
+    ],
+    "SaveQueueInput.groupIds": [
+        change("Group", "saveQueue", "[groupIds]", "queue { id name }", agents="FORBIDDEN", more='name: "x"')
+    ],
+    "DeleteQueueInput.id": [change("RoutingQueue", "deleteQueue", "id", "deleted", agents="FORBIDDEN")],
     "SendTypingInput.ticketId": [
         change("Ticket", "sendTyping", "ticketId", "delivered", customer="INVALID_INPUT", customers_bad="INVALID_INPUT")
     ],

@@ -14,6 +14,8 @@ from domain.people import issue_token
 from domain.transactions import Call
 from models import (
     AccountSettings,
+    AgentAvailability,
+    CapacityRule,
     Channel,
     Comment,
     Event,
@@ -21,8 +23,10 @@ from models import (
     Group,
     Macro,
     MessagingSession,
+    Offer,
     OutboundEmail,
     ReadMark,
+    RoutingQueue,
     Ticket,
     Token,
     User,
@@ -35,7 +39,23 @@ from tests.factories import World, columns
 SECRET = "Geheimnis"
 """Part of every text of a stage: an answer that holds it gave something away."""
 
-TABLES = (AccountSettings, Comment, Event, Group, Macro, MessagingSession, OutboundEmail, ReadMark, Ticket, Token, User)
+TABLES = (
+    AccountSettings,
+    AgentAvailability,
+    CapacityRule,
+    Comment,
+    Event,
+    Group,
+    Macro,
+    MessagingSession,
+    Offer,
+    OutboundEmail,
+    ReadMark,
+    RoutingQueue,
+    Ticket,
+    Token,
+    User,
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +71,9 @@ class Stage:
     message: UUID
     macro: UUID
     token: UUID
+    capacity_rule: UUID
+    queue: UUID
+    offer: UUID
 
     @classmethod
     async def set(cls, world: World) -> Stage:
@@ -66,7 +89,28 @@ class Stage:
         macro = await save_macro(Call(world.admin), title=f"{SECRET} macro", actions=actions, shared=False)
         token = await issue_token(await User.get(id=world.admin.id), f"{SECRET} token", utc_now())
         ticket = await Ticket.get(id=ticket.id)
-        return cls(world, agent, customer, group, ticket, note, message.id, macro.macro_id, token.token_id)
+        now = utc_now()
+        rule = await CapacityRule.create(account_id=world.id, name=f"{SECRET} rule", created_at=now)
+        queue = await RoutingQueue.create(
+            account_id=world.id, name=f"{SECRET} queue", conditions=[], group_ids=[], created_at=now
+        )
+        offer = await Offer.create(
+            account_id=world.id, ticket_id=ticket.id, agent_id=agent.id, channel=Channel.MESSAGING, created_at=now
+        )
+        return cls(
+            world=world,
+            agent=agent,
+            customer=customer,
+            group=group,
+            ticket=ticket,
+            note=note,
+            message=message.id,
+            macro=macro.macro_id,
+            token=token.token_id,
+            capacity_rule=rule.id,
+            queue=queue.id,
+            offer=offer.id,
+        )
 
     async def ids(self) -> dict[str, UUID]:
         """The identifier of one row of each kind that has global ids."""
@@ -83,10 +127,19 @@ class Stage:
             "Conversation": self.ticket.conversation_id,
             "User": self.customer.id,
             "Group": self.group.id,
+            "Agent": self._agent_id,
+            "CapacityRule": self.capacity_rule,
+            "RoutingQueue": self.queue,
+            "Offer": self.offer,
             "Macro": self.macro,
             "Token": self.token,
             "Survey": new_id(),  # there are none yet
         }
+
+    @property
+    def _agent_id(self) -> UUID:
+        assert self.agent.id is not None
+        return self.agent.id
 
     async def more(self) -> Ticket:
         """Something new happens on the ticket."""

@@ -18,7 +18,7 @@ from domain.actors import Actor
 from domain.macros import MacroAction, MacroActionKind, save_macro
 from domain.people import issue_token
 from domain.transactions import Call
-from models import Comment, Permission, Ticket, User, UserKind, new_id, utc_now
+from models import CapacityRule, Comment, Offer, Permission, RoutingQueue, Ticket, User, UserKind, new_id, utc_now
 from schema.context import Signal
 from schema.ids import decode_id
 from tests.api.stage import everything, gid
@@ -31,7 +31,6 @@ CALLERS = ("customer", "agent", "light", "admin", "partner")
 OK = "OK"
 NO = "FORBIDDEN"
 NONE = "NOT_FOUND"
-OFF = "FEATURE_DISABLED"
 
 Variables = dict[str, Any]
 
@@ -143,7 +142,53 @@ class Scene:
         return {**await self.own_macro(), "shared": True}
 
     async def online(self) -> Variables:
-        return {"status": "ONLINE"}
+        # Not ONLINE: routing would begin to change things by itself.
+        return {"status": "TRANSFERS_ONLY"}
+
+    async def own_ledger(self) -> Variables:
+        return {"id": gid("Agent", self.caller.id)}
+
+    async def others_ledger(self) -> Variables:
+        return {"id": gid("Agent", (await self.world.agent("Somebody else")).id)}
+
+    async def others_status(self) -> Variables:
+        return {"status": "TRANSFERS_ONLY", "agentId": (await self.others_ledger())["id"]}
+
+    async def capacity_rule(self) -> Variables:
+        return {"name": f"Rule {new_id()}", "messagingLimit": 3}
+
+    async def _rule(self) -> CapacityRule:
+        return await CapacityRule.create(account_id=self.world.id, name=f"Rule {new_id()}", created_at=utc_now())
+
+    async def old_rule(self) -> Variables:
+        return {"id": gid("CapacityRule", (await self._rule()).id)}
+
+    async def chosen_rule(self) -> Variables:
+        return {
+            "agentId": gid("Agent", (await self.world.agent("Somebody else")).id),
+            "capacityRuleId": gid("CapacityRule", (await self._rule()).id),
+        }
+
+    async def queue(self) -> Variables:
+        group = await self.world.group(f"Group {new_id()}")
+        return {"name": f"Queue {new_id()}", "groupIds": [gid("Group", group.id)]}
+
+    async def old_queue(self) -> Variables:
+        queue = await RoutingQueue.create(
+            account_id=self.world.id, name=f"Queue {new_id()}", conditions=[], group_ids=[], created_at=utc_now()
+        )
+        return {"id": gid("RoutingQueue", queue.id)}
+
+    async def offer(self) -> Variables:
+        ticket = await self.world.live_ticket()
+        offer = await Offer.create(
+            account_id=self.world.id,
+            ticket_id=ticket.id,
+            agent_id=self.caller.id,
+            channel="MESSAGING",
+            created_at=utc_now(),
+        )
+        return {"offerId": gid("Offer", offer.id)}
 
     async def messaging(self) -> Variables:
         return {"agentsCanEndSessions": True, "inactiveAfterMinutes": 11}
@@ -193,6 +238,8 @@ def stream(name: str, answer: str, given: Callable[[Scene], Awaitable[Variables]
     return Row(f"subscription ($after: String) {{ {name}(after: $after) {{ {answer} }} }}", given, expected)
 
 
+LEDGER = "($id: ID!) { capacityLedger(agentId: $id, first: 9) { edges { node { id } } } }"
+
 # The word before the first blank of a key is the field. Verdicts in the order of CALLERS:
 #                                                    customer, agent, light, admin, partner
 MATRIX: dict[str, Row] = {
@@ -228,7 +275,22 @@ MATRIX: dict[str, Row] = {
     "applyMacro (that ends)": mutation("applyMacro", "ticket { id }", Scene.ending_macro, NO, OK, NO, OK, OK),
     "saveMacro (one's own)": mutation("saveMacro", "macro { id }", Scene.own_macro, NO, OK, OK, OK, OK),
     "saveMacro (a shared one)": mutation("saveMacro", "macro { id }", Scene.shared_macro, NO, NO, NO, OK, OK),
-    "setAvailability": mutation("setAvailability", "availability { status }", Scene.online, NO, OFF, OFF, OFF, OFF),
+    "setAvailability": mutation("setAvailability", "availability { status }", Scene.online, NO, OK, OK, OK, NONE),
+    "setAvailability (another's)": mutation(
+        "setAvailability", "availability { status }", Scene.others_status, NO, NO, NO, OK, OK
+    ),
+    "capacityRules": query("{ capacityRules { id } }", Scene.nothing, NO, NO, NO, OK, OK),
+    "queues": query("{ queues { id } }", Scene.nothing, NO, NO, NO, OK, OK),
+    "myOffers": query("{ myOffers { id } }", Scene.nothing, NO, OK, OK, OK, OK),
+    "capacityLedger (one's own)": query(LEDGER, Scene.own_ledger, NO, OK, OK, OK, OK),
+    "capacityLedger (another's)": query(LEDGER, Scene.others_ledger, NO, NO, NO, OK, OK),
+    "acceptOffer": mutation("acceptOffer", "ticket { id }", Scene.offer, NO, OK, NO, OK, NONE),
+    "declineOffer": mutation("declineOffer", "declined", Scene.offer, NO, OK, OK, OK, OK),
+    "saveCapacityRule": mutation("saveCapacityRule", "capacityRule { id }", Scene.capacity_rule, NO, NO, NO, OK, OK),
+    "deleteCapacityRule": mutation("deleteCapacityRule", "deleted", Scene.old_rule, NO, NO, NO, OK, OK),
+    "chooseCapacityRule": mutation("chooseCapacityRule", "capacityRule { id }", Scene.chosen_rule, NO, NO, NO, OK, OK),
+    "saveQueue": mutation("saveQueue", "queue { id }", Scene.queue, NO, NO, NO, OK, OK),
+    "deleteQueue": mutation("deleteQueue", "deleted", Scene.old_queue, NO, NO, NO, OK, OK),
     "sendTyping": mutation("sendTyping", "delivered", Scene.conversation, OK, OK, OK, OK, OK),
     "markRead": mutation("markRead", "marked", Scene.read, OK, OK, OK, OK, OK),
     "updateMessagingSettings": mutation("updateMessagingSettings", "changed", Scene.messaging, NO, NO, NO, OK, NO),

@@ -10,7 +10,6 @@ from models import (
     Channel,
     Comment,
     EventType,
-    MessagingSession,
     OutboundEmail,
     Permission,
     SessionState,
@@ -352,14 +351,3 @@ async def test_a_macro_is_applied_as_a_whole_or_not_at_all(world: World, sign_in
     assert codes(again) == [("SESSION_ENDED", ["channel"])]
     assert [again[name] for name in ("ticket", "comment", "endSessionOutcome")] == [None, None, None]
     assert await world.fingerprint() == before
-
-
-@covers("SetAvailability")
-async def test_availability_is_refused_while_nobody_tracks_it(world: World, sign_in: SignIn) -> None:
-    """R91: no counter is made up; storing a status that nothing reads would be a lie."""
-    client = await sign_in(await world.agent())
-    payload = await client.do("SetAvailability", status="ONLINE")
-    assert (payload["availability"], codes(payload)) == (None, [("FEATURE_DISABLED", [])])
-    (error,) = payload["userErrors"]
-    assert "availability" in error["message"]
-    assert await MessagingSession.filter(account_id=world.id).count() == 0

@@ -66,7 +66,12 @@ async def test_the_viewer_is_who_asks(world: World, sign_in: SignIn) -> None:
         "role": "END_USER",
     }
     permissions: list[list[str]] = [sorted(AGENT), sorted(Permission), []]
-    assert seen == [{"account": account, "permissions": each, "availability": None} for each in permissions]
+    chats = {"channel": "MESSAGING", "workItemCount": 0, "maxCapacity": None}
+    offline = {"status": "OFFLINE", "channels": [chats]}
+    assert seen == [
+        {"account": account, "permissions": each, "availability": availability}
+        for each, availability in zip(permissions, [offline, offline, None], strict=True)
+    ]
 
 
 def numbers(page: dict[str, Any]) -> list[int]:

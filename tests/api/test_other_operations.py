@@ -187,6 +187,8 @@ async def test_the_directory_shows_who_answers(world: World, sign_in: SignIn) ->
         for role in [await world.role(TicketAccess.ALL, permissions)]
     ]
     groups = [{"id": gid("Group", back.id), "name": "Back"}, {"id": gid("Group", front.id), "name": "Front"}]
+    chats = {"channel": "MESSAGING", "workItemCount": 0, "maxCapacity": None}
+    offline = {"status": "OFFLINE", "channels": [chats]}
     admin, other = [edge["node"] for edge in people["agents"]["edges"]]
     assert admin == {
         "id": gid("Agent", world.admin.id),
@@ -194,7 +196,7 @@ async def test_the_directory_shows_who_answers(world: World, sign_in: SignIn) ->
         "email": "ada@acme.example",
         "role": None,
         "groups": [],
-        "availability": None,
+        "availability": offline,
     }
     assert other.pop("email").endswith("@acme.example")
     assert other == {
@@ -202,7 +204,7 @@ async def test_the_directory_shows_who_answers(world: World, sign_in: SignIn) ->
         "name": "Alex Agent",
         "role": roles[0],
         "groups": groups,
-        "availability": None,
+        "availability": offline,
     }
     assert [edge["node"] for edge in people["groups"]["edges"]] == groups
     assert people["roles"] == sorted(roles, key=lambda role: str(role["name"]))

@@ -17,13 +17,27 @@ from starlette.applications import Starlette
 
 from deskwire.schema import build_schema
 from domain.actors import Actor
+from domain.assignment import offer_to_all
+from domain.availability import set_status
 from domain.errors import Refusal
 from domain.lifecycle import close_ticket
+from domain.offers import open_offers
 from domain.people import set_groups, set_organizations, set_role, update_role
 from domain.sessions import mark_inactive
 from domain.tickets import update_ticket
 from domain.transactions import Call
-from models import Channel, Comment, Group, InactiveReason, Organization, Ticket, TicketAccess, TicketStatus, new_id
+from models import (
+    AgentStatus,
+    Channel,
+    Comment,
+    Group,
+    InactiveReason,
+    Organization,
+    Ticket,
+    TicketAccess,
+    TicketStatus,
+    new_id,
+)
 from schema.ids import encode_id
 from tests.conftest import SignIn
 from tests.delivery.folding import Follower, Row, Watcher
@@ -38,6 +52,11 @@ NO_TICKET = {
     "sendTyping",
     "setAvailability",
     "updateRoutingSettings",
+    "saveCapacityRule",
+    "deleteCapacityRule",
+    "chooseCapacityRule",
+    "saveQueue",
+    "deleteQueue",
 }
 """Mutations that change nothing that a list or an open ticket shows."""
 
@@ -214,7 +233,33 @@ async def closes(cast: Cast, ticket: Ticket) -> None:
     await close_ticket(Call(cast.stage.world.system), ticket.id)
 
 
+ANSWER_OFFER = "mutation ($id: ID!) { %s(input: {offerId: $id}) { userErrors { code } } }"
+
+
+async def offered(cast: Cast, ticket: Ticket) -> tuple[Actor, str]:
+    """The ticket waits again, and is offered to somebody who reaches everything."""
+    agent = cast.agents[TicketAccess.ALL]
+    assert agent.id is not None
+    await update_ticket(Call(cast.stage.world.admin), ticket.id, {"assignee_id": None})
+    await set_status(Call(agent), agent.id, AgentStatus.ONLINE)
+    await offer_to_all(Call(cast.stage.world.system), ticket.id, [agent.id])
+    offer = next(each for each in await open_offers(agent) if each.ticket_id == ticket.id)
+    return agent, encode_id("Offer", offer.id)
+
+
+async def accepts(cast: Cast, ticket: Ticket) -> None:
+    agent, offer = await offered(cast, ticket)
+    await (await cast.stage.client(agent)).ask(ANSWER_OFFER % "acceptOffer", {"id": offer})
+
+
+async def declines(cast: Cast, ticket: Ticket) -> None:
+    agent, offer = await offered(cast, ticket)
+    await (await cast.stage.client(agent)).ask(ANSWER_OFFER % "declineOffer", {"id": offer})
+
+
 SCENES: dict[str, Scene] = {
+    "acceptOffer": accepts,
+    "declineOffer": declines,
     "applyMacro": applies_a_macro,
     "commentOnRequest": comments_on_his_request,
     "deleteMessage": deletes,
