@@ -33,7 +33,7 @@ class SavedRule:
 
 def check_can_manage_routing(actor: Actor) -> None:
     """Raises Forbidden."""
-    if not (actor.is_staff and actor.may(Permission.MANAGE_ROUTING)):
+    if actor.is_customer or not actor.may(Permission.MANAGE_ROUTING):
         raise Forbidden
 
 

@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_serve, _migrate, _seed, _token, _replay, _schema):
+    for add in (_serve, _migrate, _seed, _token, _capacity, _replay, _schema):
         add(commands)
     return top
 
@@ -96,6 +96,26 @@ def _replay(commands: Any) -> None:
     made.add_argument("--conversations", type=_count, default=100, metavar="N", help="how many (default: 100)")
     made.add_argument("--rate", type=_rate, metavar="R", help="at most R messages a second (default: no limit)")
     made.add_argument("--at-once", type=_count, default=16, metavar="N", help="conversations at once (default: 16)")
+    made.add_argument("--agents", type=_count, default=4, metavar="N", help="how many agents answer (default: 4)")
+    made.add_argument(
+        "--capacity",
+        type=_count,
+        metavar="N",
+        help="switch omnichannel routing on, in turn, with N conversations for each agent; all sessions are ended",
+    )
+    made.add_argument("--bot", action="store_true", help="with --capacity: a bot answers first")
+    made.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+
+
+def _capacity(commands: Any) -> None:
+    made = _command(
+        commands,
+        "capacity",
+        store.run_capacity,
+        "Check the counts of agents' work against a recount and the ledger.",
+        "Exit status 1 where they differ, which they never may.",
+    )
+    made.add_argument("--account", required=True, metavar="SLUG")
     made.add_argument("--json", action="store_true", help="print one JSON object, for programs")
 
 

@@ -1,4 +1,4 @@
-"""Commands that only touch the database: migrate, token; and printing the schema."""
+"""Commands that only touch the database: migrate, token, capacity; and printing the schema."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from deskwire.config import Config, load
 from deskwire.schema import sdl
+from domain.capacity import check_counts
 from domain.people import issue_token
 from domain.settings import set_ending_sessions_since
 from models import Account, User, UserKind, utc_now
@@ -91,6 +92,30 @@ async def run_token(arguments: argparse.Namespace) -> int:
         else:
             print(issued.secret)
     return 0
+
+
+async def run_capacity(arguments: argparse.Namespace) -> int:
+    async with ready_database():
+        account = await account_named(arguments.account)
+        differences = await check_counts(account.id)
+        agents = {user.id: user.email for user in await User.filter(id__in=[each.agent_id for each in differences])}
+    rows = [
+        {
+            "agent": agents[each.agent_id],
+            "channel": each.channel.value,
+            "stored": each.stored,
+            "recounted": each.recounted,
+            "ledger": each.ledger,
+        }
+        for each in differences
+    ]
+    if arguments.json:
+        print(json.dumps({"account": account.slug, "differences": rows}))
+    else:
+        for row in rows:
+            print("{agent}, {channel}: stored {stored}, recounted {recounted}, ledger {ledger}".format(**row))
+        print("The counts differ. Please report this." if rows else "All counts equal their recount and the ledger.")
+    return 1 if rows else 0
 
 
 async def run_schema(arguments: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ from deskwire.cli.replay.listening import listening
 from deskwire.cli.replay.people import Someone, make_people
 from deskwire.cli.replay.playing import Replay
 from deskwire.cli.replay.report import made_report, tell
+from deskwire.cli.replay.routing import configure, routing_report, take_work
 from deskwire.cli.store import CannotDo, account_named, ready_database
 
 
@@ -24,13 +25,20 @@ async def run(arguments: argparse.Namespace) -> int:
     conversations = read(arguments.file, arguments.conversations)
     async with ready_database(), _connected(arguments.url) as http:
         account = await account_named(arguments.account)
-        agents, customers = await make_people(account, len(conversations))
+        routed = arguments.capacity is not None
+        agents, customers = await make_people(account, arguments.agents, len(conversations))
         api = Api(http)
         cursor = await _first_cursor(api, arguments.url, agents[0])
-        replay = Replay(api, agents, rate=arguments.rate, quiet=arguments.json)
+        replay = Replay(api, agents, rate=arguments.rate, quiet=arguments.json, routed=routed)
+        if routed:
+            await configure(account, arguments.capacity, bot=arguments.bot)
+            await take_work(api, agents, "ONLINE")
         async with listening(arguments.url, cursor, agents, customers) as listeners:
             await _played(replay, conversations, customers, at_once=arguments.at_once)
             report = await made_report(replay.tally, account, cursor, listeners)
+        if routed:
+            await take_work(api, agents, "OFFLINE")
+            report["routing"] = await routing_report(account, agents, customers, capacity=arguments.capacity)
     return tell(report, as_json=arguments.json)
 
 

@@ -23,6 +23,10 @@ END = """mutation End($input: EndSessionInput!) {
   endSession(input: $input) { outcome event { id } userErrors { code message } } }"""
 FIND = """query Find($filter: TicketFilter) { tickets(filter: $filter, first: 1,
   orderBy: {field: NUMBER, direction: DESC}) { edges { node { id } } } }"""
+OWNER = """query Owner($filter: TicketFilter) { tickets(filter: $filter, first: 1,
+  orderBy: {field: NUMBER, direction: DESC}) { edges { node { id assignee { id } } } } }"""
+AVAILABLE = """mutation Available($input: SetAvailabilityInput!) {
+  setAvailability(input: $input) { availability { status } userErrors { code message } } }"""
 SYNC = "query Sync { tickets(first: 1) { syncCursor } }"
 
 

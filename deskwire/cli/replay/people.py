@@ -10,8 +10,6 @@ from tortoise.exceptions import IntegrityError
 from domain.people import issue_token
 from models import Account, Permission, Role, TicketAccess, User, UserKind, new_id, utc_now
 
-AGENTS = 4
-
 
 @dataclass(frozen=True, slots=True)
 class Someone:
@@ -22,16 +20,16 @@ class Someone:
     token: str
 
 
-async def make_people(account: Account, customers: int) -> tuple[list[Someone], list[Someone]]:
-    """The agents, and so many customers."""
+async def make_people(account: Account, agents: int, customers: int) -> tuple[list[Someone], list[Someone]]:
+    """So many agents, and so many customers."""
     role, mark = await _role(account), uuid4().hex[:8]
-    agents = [
-        await _made(account, UserKind.AGENT, f"Replay agent {number}", mark, role.id) for number in range(1, AGENTS + 1)
+    answering = [
+        await _made(account, UserKind.AGENT, f"Replay agent {number}", mark, role.id) for number in range(1, agents + 1)
     ]
     made = [
         await _made(account, UserKind.END_USER, f"Replay customer {number}", mark) for number in range(1, customers + 1)
     ]
-    return agents, made
+    return answering, made
 
 
 async def _role(account: Account) -> Role:

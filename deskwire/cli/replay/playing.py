@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 from deskwire.cli.replay.api import END, FIND, POST, SEND, Api, Rejected
 from deskwire.cli.replay.conversations import Line
 from deskwire.cli.replay.people import Someone
+from deskwire.cli.replay.routing import owned
 from schema.ids import encode_id
 
 
@@ -28,13 +29,16 @@ class Tally:
 class Replay:
     """Plays conversations, several at once."""
 
-    def __init__(self, api: Api, agents: list[Someone], *, rate: float | None, quiet: bool) -> None:
+    def __init__(
+        self, api: Api, agents: list[Someone], *, rate: float | None, quiet: bool, routed: bool = False
+    ) -> None:
         self.tally = Tally()
         self._api = api
         self._agents = agents
         self._gap = 1 / rate if rate else 0.0
         self._next = time.monotonic()
         self._quiet = quiet
+        self._routed = routed
         self._told = 0.0
 
     async def play(self, conversations: list[list[Line]], customers: list[Someone], *, at_once: int) -> None:
@@ -42,7 +46,8 @@ class Replay:
 
         async def one(number: int) -> None:
             async with places:
-                await self._conversation(number, conversations[number], customers[number])
+                play = self._routed_conversation if self._routed else self._conversation
+                await play(number, conversations[number], customers[number])
                 self.tally.conversations += 1
                 self._progress(len(conversations))
 
@@ -74,6 +79,22 @@ class Replay:
             if number % 2 == 0:
                 await self._customer_writes(customer, lines[0].body)
                 self.tally.written_again += 1
+
+    async def _routed_conversation(self, number: int, lines: list[Line], customer: Someone) -> None:
+        """Whoever was given the ticket answers and ends. One customer of four writes again."""
+        self.tally.sent[customer.id] = []
+        owner: tuple[Someone, str] | None = None
+        for line in lines:
+            if line.by_customer:
+                await self._customer_writes(customer, line.body)
+            else:
+                owner = owner or await owned(self._api, self._agents, customer)
+                await self._agent_writes(owner[0], customer, owner[1], line.body)
+        await self._end(*(owner or await owned(self._api, self._agents, customer)))
+        if number % 4 == 0:
+            await self._customer_writes(customer, lines[0].body)
+            self.tally.written_again += 1
+            await self._end(*await owned(self._api, self._agents, customer))
 
     async def _ticket_of(self, agent: Someone, customer: Someone) -> str:
         filter = {"requesterId": encode_id("User", customer.id)}

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from deskwire.cli.replay.listening import Heard, Listeners, Stream
 from deskwire.cli.replay.playing import Tally
+from deskwire.cli.replay.routing import routing_faults, routing_lines
 from models import Account, Channel, Comment, Conversation, Event, EventType
 from schema.ids import encode_id
 from subscriptions.resume import position_in
@@ -104,7 +105,8 @@ async def _held(customer: UUID) -> list[tuple[bool, str]]:
     conversations = await Conversation.filter(end_user_id=customer).order_by("started_at", "id")
     held = []
     for conversation in conversations:
-        comments = await Comment.filter(conversation_id=conversation.id, channel=Channel.MESSAGING).order_by("sequence")
+        spoken = Comment.filter(conversation_id=conversation.id, channel=Channel.MESSAGING)
+        comments = await spoken.filter(author_kind__in=["END_USER", "AGENT"]).order_by("sequence")
         held += [(comment.author_kind == "END_USER", comment.body) for comment in comments]
     return held
 
@@ -113,6 +115,7 @@ def faults(report: dict[str, Any]) -> int:
     """How much is wrong. Nothing may be."""
     found = report["history"]["missing"] + report["history"]["unexpected"]
     kinds = ("lost", "repeated", "out_of_order", "unexpected")
+    found += routing_faults(report["routing"]) if "routing" in report else 0
     return int(found + sum(each[kind] for each in report["listeners"] for kind in kinds))
 
 
@@ -137,4 +140,6 @@ def _print(report: dict[str, Any]) -> None:
             f"out of order {each['out_of_order']}, unexpected {each['unexpected']}"
             + (f" ({each['reconnects']} reconnects)" if each["reconnects"] else "")
         )
+    for line in routing_lines(report["routing"]) if "routing" in report else ():
+        print(line)
     print("FAILED" if faults(report) else "PASSED")
