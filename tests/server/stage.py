@@ -23,14 +23,14 @@ class Stage:
     customer_id: str
 
 
-def staged(url: str) -> Stage:
+def staged(url: str, slug: str = SLUG) -> Stage:
     """Put the account there. Called outside of any event loop."""
-    return asyncio.run(_staged(url))
+    return asyncio.run(_staged(url, slug))
 
 
-async def _staged(url: str) -> Stage:
+async def _staged(url: str, slug: str) -> Stage:
     async with opened(url):
-        world = await World.create(SLUG)
+        world = await World.create(slug)
         agent, customer = await world.agent(), await world.customer()
         return Stage(await _token(agent), await _token(customer), str(customer.id))
 

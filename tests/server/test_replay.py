@@ -266,8 +266,9 @@ def test_a_wrong_call_is_said(sqlite: Sqlite, sqlite_url: str, start: Start, fil
 
 def test_a_routed_replay_is_given_out_evenly_and_ends_every_session_once(server: Server, file: Path) -> None:
     """R92, R94–R97: the ledger sums to zero, and nobody had more than his capacity."""
-    more = ["--agents", "3", "--capacity", "2", "--at-once", "8"]
-    done = deskwire(server.url, *arguments(server, file), *more)
+    staged(server.url, "routed")  # where nothing else waits for an agent
+    words = ["replay", str(file), "--url", server.address, "--account", "routed", "--json"]
+    done = deskwire(server.url, *words, "--agents", "3", "--capacity", "2", "--at-once", "8")
     report = done.json()
     assert done.status == 0
     routing = report["routing"]
@@ -275,5 +276,5 @@ def test_a_routed_replay_is_given_out_evenly_and_ends_every_session_once(server:
     assert routing["most_at_once"] <= 2
     wrong = {key: routing[key] for key in ("not_ended", "ended_twice", "ledger_sum", "wrong_counts")}
     assert wrong == dict.fromkeys(wrong, 0)
-    checked = deskwire(server.url, "capacity", "--account", SLUG, "--json")
-    assert (checked.status, checked.json()) == (0, {"account": SLUG, "differences": []})
+    checked = deskwire(server.url, "capacity", "--account", "routed", "--json")
+    assert (checked.status, checked.json()) == (0, {"account": "routed", "differences": []})
