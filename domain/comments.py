@@ -121,14 +121,9 @@ async def post_comment(
         comment = await reply(tx, ticket, body=body, channel=channel, session=session, attachment_ids=attachment_ids)
         return PostedComment(comment.id, ticket.id)
 
-    inputs = {
-        "ticket_id": str(ticket_id),
-        "body": body,
-        "channel": channel,
-        "expected_version": expected_version,
-        "attachment_ids": [str(each) for each in attachment_ids],
-    }
-    return await once(call, "postComment", inputs, PostedComment, work)
+    inputs = {"ticket_id": str(ticket_id), "body": body, "channel": channel, "expected_version": expected_version}
+    files = {"attachment_ids": list(map(str, attachment_ids))}
+    return await once(call, "postComment", inputs | files, PostedComment, work)
 
 
 def check_version(ticket: Ticket, expected: int | None) -> None:
@@ -147,14 +142,9 @@ async def reply(
     attachment_ids: Sequence[UUID] = (),
 ) -> Comment:
     """Store what an agent wrote on a locked ticket, for which he was found entitled."""
+    files = attachment_ids
     comment = await add_comment(
-        tx,
-        ticket.conversation_id,
-        ticket,
-        body=body,
-        channel=channel,
-        session=session,
-        attachment_ids=attachment_ids,
+        tx, ticket.conversation_id, ticket, body=body, channel=channel, session=session, attachment_ids=files
     )
     if channel is not Channel.INTERNAL_NOTE and ticket.first_replied_at is None:
         ticket.first_replied_at = tx.now
@@ -328,10 +318,7 @@ async def customer_message(tx: Transaction, comment_id: UUID) -> Comment:
 
 
 async def redact_comment(call: Call, comment_id: UUID) -> ChangedMessage:
-    """Replace personal text and take its files away, for ever.
-
-    The history keeps that, when and by whom something was written (R49).
-    """
+    """Replace personal text for ever, and take its files away. That, when and by whom it was written stays (R49)."""
 
     async def work(tx: Transaction) -> ChangedMessage:
         actor = await confirm_actor(tx)
