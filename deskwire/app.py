@@ -22,9 +22,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from deskwire.attachments.doors import AttachmentDoors
+from deskwire.attachments.links import Links
 from deskwire.config import BadConfiguration, Config
 from deskwire.http import METHODS, graphql_endpoint
 from deskwire.schema import build_schema
+from deskwire.storage import storage_at
 from domain.actors import Actor
 from domain.errors import Unauthenticated
 from domain.people import authenticate
@@ -75,12 +78,14 @@ class Deskwire:
         self.engine = Engine(
             build_schema(), report=report, introspection=not config.is_production, suggestions=not config.is_production
         )
+        self.storage = storage_at(config.attachments_url)
+        self.links = Links(config.secret_key.encode())
         self.stopping = asyncio.Event()
         self.broken = False
         self.doors = Doors(self._known, self.context_for, self._guarded)
 
     def context_for(self, actor: Actor) -> Context:
-        return Context(actor=actor, loaders=loaders_for(actor), feeds=self.feeds)
+        return Context(actor=actor, loaders=loaders_for(actor), feeds=self.feeds, links=self.links)
 
     async def signed_in(self, request: Request) -> Actor:
         """The actor of an HTTP request. Raises NotSignedIn; Unavailable, because here an outage shows first."""
@@ -102,6 +107,11 @@ class Deskwire:
     def _guarded(self, actor: Actor) -> AbstractAsyncContextManager[asyncio.Event]:
         assert actor.id is not None
         return self.hub.guarded(actor.account_id, actor.id, actor.token_id)
+
+    @property
+    def attachments(self) -> AttachmentDoors:
+        most_bytes = self.config.attachment_megabytes * 1024 * 1024
+        return AttachmentDoors(self.storage, self.links, most_bytes, self.signed_in, self.engine.masked)
 
     async def socket(self, websocket: WebSocket) -> None:
         await Socket(websocket, self.engine, self.doors, self.stopping).serve()
@@ -130,6 +140,7 @@ class Deskwire:
             hub.cancel()
             await asyncio.gather(hub, return_exceptions=True)
             await leave(self.broadcast)
+            await self.storage.close()
 
     async def _connect(self) -> None:
         try:
@@ -202,6 +213,7 @@ def create_app(config: Config, pages: Pages = no_pages) -> Starlette:
             WebSocketRoute("/graphql", deskwire.socket),
             Route("/livez", deskwire.livez),
             Route("/readyz", deskwire.readyz),
+            *deskwire.attachments.routes(),
             *pages(deskwire),
         ],
     )

@@ -10,6 +10,8 @@ from pathlib import Path
 
 DEVELOPMENT_KEY = "development-only-key-that-production-refuses"
 SHORTEST_KEY = 32
+# GraphQL's Int, which says how large a file is, ends at two thousand million.
+MOST_MEGABYTES = 1900
 
 
 class BadConfiguration(ValueError):
@@ -96,6 +98,8 @@ def _check(config: Config) -> None:
     for name in ("poll_seconds", "pool_size", "cursor_days", "attachment_megabytes"):
         if not getattr(config, name) > 0:
             raise BadConfiguration(f"DESKWIRE_{name.upper()} must be more than 0.")
+    if config.attachment_megabytes > MOST_MEGABYTES:
+        raise BadConfiguration(f"DESKWIRE_ATTACHMENT_MEGABYTES is at most {MOST_MEGABYTES}.")
     if config.env not in ("development", "production"):
         raise BadConfiguration("DESKWIRE_ENV is development or production.")
     if not config.broadcast_url.startswith(("memory://", "redis://", "rediss://")):
