@@ -14,6 +14,7 @@ from domain.people import issue_token
 from domain.transactions import Call
 from models import (
     AccountSettings,
+    Attachment,
     Channel,
     Comment,
     Event,
@@ -35,7 +36,20 @@ from tests.factories import World, columns
 SECRET = "Geheimnis"
 """Part of every text of a stage: an answer that holds it gave something away."""
 
-TABLES = (AccountSettings, Comment, Event, Group, Macro, MessagingSession, OutboundEmail, ReadMark, Ticket, Token, User)
+TABLES = (
+    AccountSettings,
+    Attachment,
+    Comment,
+    Event,
+    Group,
+    Macro,
+    MessagingSession,
+    OutboundEmail,
+    ReadMark,
+    Ticket,
+    Token,
+    User,
+)
 
 
 @dataclass(frozen=True)
@@ -85,8 +99,25 @@ class Stage:
             "Group": self.group.id,
             "Macro": self.macro,
             "Token": self.token,
+            "Attachment": (await self._attachment()).id,
             "Survey": new_id(),  # there are none yet
         }
+
+    async def _attachment(self) -> Attachment:
+        """A file on the message of the customer."""
+        found = await Attachment.get_or_none(comment_id=self.message)
+        return found or await Attachment.create(
+            account_id=self.world.id,
+            uploader_id=self.customer.id,
+            comment_id=self.message,
+            file_name=f"{SECRET}.png",
+            content_type="image/png",
+            size=1,
+            sha256="00" * 32,
+            storage_key=f"stage/{self.message.hex}",
+            created_at=utc_now(),
+            attached_at=utc_now(),
+        )
 
     async def more(self) -> Ticket:
         """Something new happens on the ticket."""

@@ -17,7 +17,18 @@ import pytest
 from domain.actors import Actor, load_actor
 from domain.macros import MacroAction, MacroActionKind, save_macro
 from domain.transactions import Call
-from models import ActorKind, AuditLogEntry, Channel, Comment, Ticket, TicketAccess, TicketStatus, new_id, utc_now
+from models import (
+    ActorKind,
+    Attachment,
+    AuditLogEntry,
+    Channel,
+    Comment,
+    Ticket,
+    TicketAccess,
+    TicketStatus,
+    new_id,
+    utc_now,
+)
 from resolvers import loaders
 from resolvers.loaders import loaders_for
 from schema.context import Tailpiece
@@ -35,6 +46,12 @@ RELATIONS = f"""query ($first: Int!) {{ tickets(first: $first) {{ edges {{ node 
 
 COMMENTS = """query ($first: Int!) { tickets(first: $first) { edges { node {
     id comments(last: 10) { edges { node { body author { name } } } } } } } }"""
+
+FILES = """query ($first: Int!) { tickets(first: $first) { edges { node {
+    id comments(last: 10) { edges { node { body attachments { fileName url } } } } } } } }"""
+
+CUSTOMERS_FILES = """query ($first: Int!) { myConversations(first: $first) { edges { node {
+    messages(last: 2) { edges { node { body attachments { fileName url } } } } } } } }"""
 
 EVENTS = """query ($first: Int!) { tickets(first: $first) { edges { node {
     id events(last: 10) { edges { node {
@@ -116,6 +133,8 @@ class Crowd:
         # Everywhere acts somebody who is neither requester nor assignee, or few rows would cost less than many.
         for ticket in (others, live, ended, again, mine):
             await world.comment(ticket, world.admin)
+            await self._file(ticket, 1)
+            await self._file(ticket, 1)
         action = MacroAction(MacroActionKind.SET_GROUP, str(group.id))
         await save_macro(Call(world.admin), title=f"Macro {number}", actions=[action], shared=True)
         await AuditLogEntry.create(
@@ -126,6 +145,20 @@ class Crowd:
             action="TESTED",
             target="…",
             changes=[],
+        )
+
+    async def _file(self, ticket: Ticket, sequence: int) -> None:
+        comment = await Comment.get(conversation_id=ticket.conversation_id, sequence=sequence)
+        await Attachment.create(
+            account_id=self.world.id,
+            comment_id=comment.id,
+            file_name="file.png",
+            content_type="image/png",
+            size=1,
+            sha256="00" * 32,
+            storage_key=f"crowd/{new_id().hex}",
+            created_at=utc_now(),
+            attached_at=utc_now(),
         )
 
 
@@ -143,12 +176,14 @@ COUNTS: dict[str, tuple[str, str, int]] = {
     "TicketPage": ("admin", OPERATIONS["TicketPage"], 6),
     "tickets and all that belongs to them": ("admin", RELATIONS, 10),
     "tickets and their comments": ("admin", COMMENTS, 5),
+    "tickets and the files of their comments": ("admin", FILES, 5),
     "tickets and their events": ("admin", EVENTS, 6),
     "tickets and what continues them": ("admin", LINKS, 4),
     "AccountAudit": ("admin", OPERATIONS["AccountAudit"], 2),
     "macros": ("admin", MACROS, 1),
     "MyConversations": ("customer", OPERATIONS["MyConversations"], 4),
     "conversations from both ends": ("customer", TWO_ENDS, 4),
+    "conversations and the files of their messages": ("customer", CUSTOMERS_FILES, 4),
     "myRequests": ("customer", REQUESTS, 1),
 }
 
