@@ -28,7 +28,7 @@ class FilePart:
 
     def __init__(self, request: Request) -> None:
         self._parser = _Parser(_boundary(request))
-        self._body = _patient(request)
+        self._body = patient(request.stream())
         self.name: str | None = None
 
     async def opened(self) -> FilePart:
@@ -134,13 +134,18 @@ def _boundary(request: Request) -> bytes:
     return boundary
 
 
-async def _patient(request: Request) -> AsyncGenerator[bytes, None]:
-    """The body, while it keeps coming. The clock is looked at between pieces: no storage is interrupted by it."""
-    body, loop = request.stream(), asyncio.get_running_loop()
-    end = loop.time() + SECONDS
+async def patient(
+    body: AsyncIterator[bytes], *, quiet: float = QUIET_SECONDS, seconds: float = SECONDS
+) -> AsyncGenerator[bytes, None]:
+    """The body, while it keeps coming. The clock is looked at between pieces: no storage is interrupted by it.
+
+    Raises HTTPRefusal (408) after so many seconds without a piece, or in all.
+    """
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
     while True:
         try:
-            async with asyncio.timeout(min(QUIET_SECONDS, end - loop.time())):
+            async with asyncio.timeout(min(quiet, end - loop.time())):
                 chunk = await anext(body, None)
         except TimeoutError:
             message = "The body took too long."

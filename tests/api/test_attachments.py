@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,9 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
+from deskwire.attachments.forms import patient
 from deskwire.attachments.links import LIFE, Links
+from deskwire.http import HTTPRefusal
 from domain.attachments import MOST_UNATTACHED, purge_attachments, register_upload
 from domain.comments import redact_comment
 from domain.contents import Content
@@ -357,6 +360,23 @@ async def test_what_is_no_form_with_one_file_is_refused(world: World, sign_in: S
     assert found == dict.fromkeys(BAD_FORMS, (400, "BAD_REQUEST"))
     assert right.json()["size"] == 5
     assert len(await contents(storage)) == await Attachment.all().count() == 1
+
+
+@pytest.mark.parametrize(("quiet", "seconds", "pause"), [(0.05, 9, 5), (9, 0.2, 0.05)])
+async def test_a_body_that_takes_too_long_is_given_up(quiet: float, seconds: float, pause: float) -> None:
+    """In flight: whoever sends nothing, or a byte now and then, holds no place for ever."""
+
+    async def slow() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b"x"
+            await asyncio.sleep(pause)
+
+    passed = []
+    with pytest.raises(HTTPRefusal) as refused:
+        async for chunk in patient(slow(), quiet=quiet, seconds=seconds):
+            passed.append(chunk)
+    assert (refused.value.status, refused.value.code) == (408, "REQUEST_TIMEOUT")
+    assert 1 <= len(passed) <= 6
 
 
 async def test_other_media_types_and_methods_are_refused(world: World, sign_in: SignIn) -> None:
