@@ -11,6 +11,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -22,12 +23,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from deskwire.attachments.doors import AttachmentDoors
+from deskwire.attachments.links import Links
 from deskwire.config import BadConfiguration, Config
 from deskwire.http import METHODS, graphql_endpoint
 from deskwire.jobs import Job, Jobs
 from deskwire.schema import build_schema
+from deskwire.storage import storage_at
 from domain.actors import Actor
 from domain.assignment import route_waiting_tickets
+from domain.attachments import Sweep, purge_attachments
 from domain.errors import Unauthenticated
 from domain.offers import expire_offers
 from domain.people import authenticate
@@ -78,6 +83,8 @@ class Deskwire:
         self.engine = Engine(
             build_schema(), report=report, introspection=not config.is_production, suggestions=not config.is_production
         )
+        self.storage = storage_at(config.attachments_url)
+        self.links = Links(config.secret_key.encode())
         self.jobs = Jobs(self._jobs())
         self.stopping = asyncio.Event()
         self.broken = False
@@ -88,6 +95,8 @@ class Deskwire:
         return [
             Job("route", route_waiting_tickets, every=2.0, on_commit=True),
             Job("expire offers", expire_offers, every=1.0),
+            Job("purge attachments", partial(purge_attachments, self.storage), every=30.0),
+            Job("sweep the storage", Sweep(self.storage), every=600.0),
         ]
 
     def _announce(self, account_id: UUID, position: int) -> None:
@@ -95,7 +104,7 @@ class Deskwire:
         self.jobs.announce(account_id, position)
 
     def context_for(self, actor: Actor) -> Context:
-        return Context(actor=actor, loaders=loaders_for(actor), feeds=self.feeds)
+        return Context(actor=actor, loaders=loaders_for(actor), feeds=self.feeds, links=self.links)
 
     async def signed_in(self, request: Request) -> Actor:
         """The actor of an HTTP request. Raises NotSignedIn; Unavailable, because here an outage shows first."""
@@ -117,6 +126,11 @@ class Deskwire:
     def _guarded(self, actor: Actor) -> AbstractAsyncContextManager[asyncio.Event]:
         assert actor.id is not None
         return self.hub.guarded(actor.account_id, actor.id, actor.token_id)
+
+    @property
+    def attachments(self) -> AttachmentDoors:
+        most_bytes = self.config.attachment_megabytes * 1024 * 1024
+        return AttachmentDoors(self.storage, self.links, most_bytes, self.signed_in, self.engine.masked)
 
     async def socket(self, websocket: WebSocket) -> None:
         await Socket(websocket, self.engine, self.doors, self.stopping).serve()
@@ -147,6 +161,7 @@ class Deskwire:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await leave(self.broadcast)
+            await self.storage.close()
 
     async def _connect(self) -> None:
         try:
@@ -219,6 +234,7 @@ def create_app(config: Config, pages: Pages = no_pages) -> Starlette:
             WebSocketRoute("/graphql", deskwire.socket),
             Route("/livez", deskwire.livez),
             Route("/readyz", deskwire.readyz),
+            *deskwire.attachments.routes(),
             *pages(deskwire),
         ],
     )

@@ -10,6 +10,8 @@ from pathlib import Path
 
 DEVELOPMENT_KEY = "development-only-key-that-production-refuses"
 SHORTEST_KEY = 32
+# GraphQL's Int, which says how large a file is, ends at two thousand million.
+MOST_MEGABYTES = 1900
 
 
 class BadConfiguration(ValueError):
@@ -31,6 +33,9 @@ class Config:
     cursor_days       for how many days a stream can be resumed
     ending_sessions_since   an ISO 8601 moment: accounts that had messaging before it begin with the end of sessions
                       switched off. Default: when this installation was first migrated.
+    attachments_url   where files are kept: files://folder, or s3://bucket/prefix?endpoint=…&region=… (credentials as
+                      boto3 finds them: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, …)
+    attachment_megabytes    how large a file may be, in units of 1,048,576 bytes
     """
 
     database_url: str = "sqlite://var/deskwire.db"
@@ -44,6 +49,8 @@ class Config:
     pool_size: int = 10
     cursor_days: float = 7.0
     ending_sessions_since: datetime | None = None
+    attachments_url: str = "files://var/attachments"
+    attachment_megabytes: int = 20
 
     @property
     def is_production(self) -> bool:
@@ -88,9 +95,11 @@ def _moment(text: str) -> datetime:
 
 
 def _check(config: Config) -> None:
-    for name in ("poll_seconds", "pool_size", "cursor_days"):
+    for name in ("poll_seconds", "pool_size", "cursor_days", "attachment_megabytes"):
         if not getattr(config, name) > 0:
             raise BadConfiguration(f"DESKWIRE_{name.upper()} must be more than 0.")
+    if config.attachment_megabytes > MOST_MEGABYTES:
+        raise BadConfiguration(f"DESKWIRE_ATTACHMENT_MEGABYTES is at most {MOST_MEGABYTES}.")
     if config.env not in ("development", "production"):
         raise BadConfiguration("DESKWIRE_ENV is development or production.")
     if not config.broadcast_url.startswith(("memory://", "redis://", "rediss://")):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from domain.attachments import attach_uploads, check_attachments, withdraw_attachments
 from domain.composer import Situation, check_can_comment
 from domain.errors import Forbidden, InvalidInput, NotFound, SessionEnded, StaleVersion, TicketClosed
 from domain.idempotency import once
@@ -90,13 +92,20 @@ async def situation_of(settings: AccountSettings, ticket: Ticket, session: Messa
 
 
 async def post_comment(
-    call: Call, ticket_id: UUID, *, body: str, channel: Channel, expected_version: int | None = None
+    call: Call,
+    ticket_id: UUID,
+    *,
+    body: str,
+    channel: Channel,
+    expected_version: int | None = None,
+    attachment_ids: Sequence[UUID] = (),
 ) -> PostedComment:
-    """An agent's reply over a channel, or an internal note (R58–R61).
+    """An agent's reply over a channel, or an internal note (R58–R61), with files that he has uploaded (R64).
 
     Raises NotFound, Forbidden, SessionEnded, TicketClosed, ChannelUnavailable, StaleVersion, InvalidInput.
     """
     check_body(body)
+    check_attachments(attachment_ids)
 
     async def work(tx: Transaction) -> PostedComment:
         settings = await read_settings_locked(tx)
@@ -109,11 +118,12 @@ async def post_comment(
         ticket = await lock_ticket(tx, ticket_id)
         check_can_comment(actor, await situation_of(settings, ticket, session), channel)
         check_version(ticket, expected_version)
-        comment = await reply(tx, ticket, body=body, channel=channel, session=session)
+        comment = await reply(tx, ticket, body=body, channel=channel, session=session, attachment_ids=attachment_ids)
         return PostedComment(comment.id, ticket.id)
 
     inputs = {"ticket_id": str(ticket_id), "body": body, "channel": channel, "expected_version": expected_version}
-    return await once(call, "postComment", inputs, PostedComment, work)
+    files = {"attachment_ids": list(map(str, attachment_ids))}
+    return await once(call, "postComment", inputs | files, PostedComment, work)
 
 
 def check_version(ticket: Ticket, expected: int | None) -> None:
@@ -123,10 +133,19 @@ def check_version(ticket: Ticket, expected: int | None) -> None:
 
 
 async def reply(
-    tx: Transaction, ticket: Ticket, *, body: str, channel: Channel, session: MessagingSession | None
+    tx: Transaction,
+    ticket: Ticket,
+    *,
+    body: str,
+    channel: Channel,
+    session: MessagingSession | None,
+    attachment_ids: Sequence[UUID] = (),
 ) -> Comment:
     """Store what an agent wrote on a locked ticket, for which he was found entitled."""
-    comment = await add_comment(tx, ticket.conversation_id, ticket, body=body, channel=channel, session=session)
+    files = attachment_ids
+    comment = await add_comment(
+        tx, ticket.conversation_id, ticket, body=body, channel=channel, session=session, attachment_ids=files
+    )
     if channel is not Channel.INTERNAL_NOTE and ticket.first_replied_at is None:
         ticket.first_replied_at = tx.now
     if channel is Channel.EMAIL:
@@ -146,8 +165,12 @@ async def add_comment(
     channel: Channel,
     session: MessagingSession | None = None,
     client_message_id: str | None = None,
+    attachment_ids: Sequence[UUID] = (),
 ) -> Comment:
-    """Append to the thread of a conversation, whose ticket (or, without one, session) is locked."""
+    """Append to the thread of a conversation, whose ticket (or, without one, session) is locked.
+
+    The files are uploads of the actor; NotFound when one of them is not there for him.
+    """
     conversation = await Conversation.get(id=conversation_id)
     conversation.last_comment_sequence += 1
     await conversation.save(update_fields=["last_comment_sequence"])
@@ -164,6 +187,7 @@ async def add_comment(
         client_message_id=client_message_id,
         created_at=tx.now,
     )
+    await attach_uploads(tx, comment, attachment_ids)
     _record_comment(tx, EventType.TICKET_COMMENT_ADDED, comment, ticket, session)
     return comment
 
@@ -190,29 +214,38 @@ def _record_comment(
     )
 
 
-async def comment_on_request(call: Call, ticket_id: UUID, *, body: str) -> PostedComment:
+async def comment_on_request(
+    call: Call, ticket_id: UUID, *, body: str, attachment_ids: Sequence[UUID] = ()
+) -> PostedComment:
     """The customer comments on his own ticket through the help centre, under the rules of e-mail (R80).
 
     The ended session stays ended; the ticket is reopened like by any answer of the customer.
     """
     check_body(body)
+    check_attachments(attachment_ids)
 
     async def work(tx: Transaction) -> PostedComment:
         actor = await confirm_actor(tx)
         if not actor.is_customer:
             raise Forbidden
-        return await comment_as_requester(tx, ticket_id, body=body, channel=Channel.HELP_CENTER)
+        return await comment_as_requester(
+            tx, ticket_id, body=body, channel=Channel.HELP_CENTER, attachment_ids=attachment_ids
+        )
 
-    inputs = {"ticket_id": str(ticket_id), "body": body}
+    inputs = {"ticket_id": str(ticket_id), "body": body, "attachment_ids": [str(each) for each in attachment_ids]}
     return await once(call, "commentOnRequest", inputs, PostedComment, work)
 
 
-async def comment_as_requester(tx: Transaction, ticket_id: UUID, *, body: str, channel: Channel) -> PostedComment:
+async def comment_as_requester(
+    tx: Transaction, ticket_id: UUID, *, body: str, channel: Channel, attachment_ids: Sequence[UUID] = ()
+) -> PostedComment:
     """The requester's own comment on his ticket, over another channel than messaging."""
     ticket = await lock_ticket(tx, ticket_id)
     if ticket.status is TicketStatus.CLOSED:
         raise TicketClosed("This request is closed. Write a new one.")
-    comment = await add_comment(tx, ticket.conversation_id, ticket, body=body, channel=channel)
+    comment = await add_comment(
+        tx, ticket.conversation_id, ticket, body=body, channel=channel, attachment_ids=attachment_ids
+    )
     reopen(tx, ticket)
     return PostedComment(comment.id, ticket.id)
 
@@ -233,6 +266,7 @@ async def delete_message(call: Call, comment_id: UUID) -> ChangedMessage:
 
     async def change(tx: Transaction, comment: Comment) -> str:
         comment.body, comment.deleted_at = DELETED, tx.now
+        await withdraw_attachments(tx, comment.id)
         return "DELETED"
 
     return await _change_own_message(call, comment_id, change)
@@ -284,7 +318,7 @@ async def customer_message(tx: Transaction, comment_id: UUID) -> Comment:
 
 
 async def redact_comment(call: Call, comment_id: UUID) -> ChangedMessage:
-    """Replace personal text for ever. The history keeps that, when and by whom something was written (R49)."""
+    """Replace personal text for ever, and take its files away. That, when and by whom it was written stays (R49)."""
 
     async def work(tx: Transaction) -> ChangedMessage:
         actor = await confirm_actor(tx)
@@ -304,6 +338,7 @@ async def redact_comment(call: Call, comment_id: UUID) -> ChangedMessage:
             ticket.subject = REDACTED
         comment.body, comment.redacted_at = REDACTED, tx.now
         await comment.save()
+        await withdraw_attachments(tx, comment.id)
         _record_comment(tx, EventType.TICKET_COMMENT_CHANGED, comment, ticket, None, change="REDACTED")
         return ChangedMessage(comment.id)
 

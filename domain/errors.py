@@ -182,6 +182,20 @@ class InvalidInput(Refusal):
     code = ErrorCode.INVALID_INPUT
 
 
+class FileTooLarge(InvalidInput):
+    """More bytes than a file may have."""
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__(f"A file may have {most_bytes:,} bytes. This one has more.", field=("file",))
+
+
+class TooManyUploads(InvalidInput):
+    """Uploads that are attached to nothing."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"{count} of your files are attached to nothing. Attach some, or wait until they expire.")
+
+
 class InvalidId(Refusal):
     """Not an id, or one of another kind of thing."""
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from tortoise.expressions import Subquery
 
+from domain.attachments import check_attachments
 from domain.comments import LONGEST_CLIENT_MESSAGE_ID, add_comment, check_body, subject_of
 from domain.errors import ChannelUnavailable, Forbidden, InvalidInput, NotFound
 from domain.locks import confirm_actor, lock_live_session, lock_ticket_of, lock_user, read_settings_locked
@@ -37,7 +39,12 @@ class SentMessage:
 
 
 async def send_message(
-    call: Call, *, body: str, client_message_id: str | None = None, conversation_id: UUID | None = None
+    call: Call,
+    *,
+    body: str,
+    client_message_id: str | None = None,
+    conversation_id: UUID | None = None,
+    attachment_ids: Sequence[UUID] = (),
 ) -> SentMessage:
     """The customer writes into the messaging channel.
 
@@ -46,6 +53,7 @@ async def send_message(
     nothing (R75).
     """
     check_body(body)
+    check_attachments(attachment_ids)
     if client_message_id is not None and not 0 < len(client_message_id) <= LONGEST_CLIENT_MESSAGE_ID:
         raise InvalidInput("A client message id has 1 to 200 characters.", field=("clientMessageId",))
 
@@ -62,9 +70,9 @@ async def send_message(
             return SentMessage(earlier.id, earlier.conversation_id)
         session = await lock_live_session(tx, customer)
         if session is not None:
-            comment = await _continue_session(tx, session, body, client_message_id)
+            comment = await _continue_session(tx, session, body, client_message_id, attachment_ids)
         else:
-            comment = await _start_session(tx, settings, customer, body, client_message_id)
+            comment = await _start_session(tx, settings, customer, body, client_message_id, attachment_ids)
         return SentMessage(comment.id, comment.conversation_id)
 
     return await unit_of_work(call, work)
@@ -84,7 +92,11 @@ async def _sent_before(customer: User, client_message_id: str | None) -> Comment
 
 
 async def _continue_session(
-    tx: Transaction, session: MessagingSession, body: str, client_message_id: str | None
+    tx: Transaction,
+    session: MessagingSession,
+    body: str,
+    client_message_id: str | None,
+    attachment_ids: Sequence[UUID],
 ) -> Comment:
     ticket = await lock_ticket_of(tx, session.conversation_id)
     if session.state is SessionState.INACTIVE:
@@ -97,6 +109,7 @@ async def _continue_session(
         channel=Channel.MESSAGING,
         session=session,
         client_message_id=client_message_id,
+        attachment_ids=attachment_ids,
     )
     session.last_customer_message_at = tx.now
     await session.save(update_fields=["last_customer_message_at"])
@@ -106,7 +119,12 @@ async def _continue_session(
 
 
 async def _start_session(
-    tx: Transaction, settings: AccountSettings, customer: User, body: str, client_message_id: str | None
+    tx: Transaction,
+    settings: AccountSettings,
+    customer: User,
+    body: str,
+    client_message_id: str | None,
+    attachment_ids: Sequence[UUID],
 ) -> Comment:
     if not settings.messaging_enabled:
         raise ChannelUnavailable("Messaging is switched off.")
@@ -151,6 +169,7 @@ async def _start_session(
         channel=Channel.MESSAGING,
         session=session,
         client_message_id=client_message_id,
+        attachment_ids=attachment_ids,
     )
 
 

@@ -10,6 +10,7 @@ from domain.customers import conversation_of
 from domain.errors import InvalidInput, NotFound
 from domain.sessions import takes_typing
 from resolvers.answers import answering
+from schema.attachments import decode_attachments
 from schema.comments import Comment
 from schema.context import Info, Signal
 from schema.ids import decode_id
@@ -34,6 +35,7 @@ async def resolve_post_comment(info: Info, input: PostCommentInput) -> PostComme
         body=input.body,
         channel=input.channel,
         expected_version=input.expected_version,
+        attachment_ids=decode_attachments(input.attachment_ids),
     )
     ticket = await info.context.loaders.tickets.load(posted.ticket_id)
     comment = await info.context.loaders.comments.load(posted.comment_id)

@@ -10,6 +10,7 @@ from domain.customers import conversations_page, requests_page
 from domain.errors import NotFound
 from domain.messages import send_message
 from resolvers.answers import answering, customer
+from schema.attachments import decode_attachments
 from schema.context import Info
 from schema.customers import (
     ChangeMessagePayload,
@@ -49,6 +50,7 @@ async def resolve_send_message(info: Info, input: SendMessageInput) -> SendMessa
         body=input.body,
         client_message_id=input.client_message_id,
         conversation_id=decode_optional("Conversation", input.conversation_id, field="conversationId"),
+        attachment_ids=decode_attachments(input.attachment_ids),
     )
     message = await info.context.loaders.comments.load(sent.comment_id)
     conversation = await info.context.loaders.conversations.load(sent.conversation_id)
@@ -86,7 +88,8 @@ async def resolve_react_to_message(info: Info, input: ReactToMessageInput) -> Ch
 async def resolve_comment_on_request(info: Info, input: CommentOnRequestInput) -> CommentOnRequestPayload:
     call = info.context.call(idempotency_key=input.idempotency_key)
     request_id = decode_id("Request", input.request_id, field="requestId")
-    posted = await comment_on_request(call, request_id, body=input.body)
+    files = decode_attachments(input.attachment_ids)
+    posted = await comment_on_request(call, request_id, body=input.body, attachment_ids=files)
     row = await info.context.loaders.tickets.load(posted.ticket_id)
     return CommentOnRequestPayload(request=Request.of(row) if row else None)
 

@@ -17,6 +17,7 @@ from tortoise.expressions import Q, Subquery
 from tortoise.queryset import QuerySet
 
 from domain.actors import Actor
+from domain.attachments import readable_attachments
 from domain.availability import Work, work_of
 from domain.composer import Composer, Situation, composer_for
 from domain.macros import usable_macros
@@ -24,6 +25,7 @@ from domain.settings import may_agents_end_sessions
 from domain.visibility import visible_tickets
 from models import (
     AccountSettings,
+    Attachment,
     CapacityRule,
     Channel,
     Comment,
@@ -73,6 +75,8 @@ def loaders_for(actor: Actor) -> Loaders:
         comment_slices=DataLoader(_comment_slices(account)),
         messages=DataLoader(_messages(account)),
         macros=DataLoader(_by(usable_macros(actor))),
+        attachments=DataLoader(_attachments(actor)),
+        attachments_of=DataLoader(_attachments_of(account)),
         composers=DataLoader(_composers(actor)),
         work=DataLoader(_work(actor)),
         capacity_rules=DataLoader(_by(CapacityRule.filter(account_id=account))),
@@ -116,6 +120,25 @@ def _groups_of(account: UUID) -> Batch[UUID, list[Group]]:
         for membership in memberships:
             of_user[membership.user_id].append(groups[membership.group_id])
         return [sorted(of_user[user], key=lambda group: group.name) for user in users]
+
+    return batch
+
+
+def _attachments(actor: Actor) -> Batch[UUID, Attachment | None]:
+    async def batch(keys: list[UUID]) -> list[Attachment | None]:
+        found = await readable_attachments(actor, keys)
+        return [found.get(key) for key in keys]
+
+    return batch
+
+
+def _attachments_of(account: UUID) -> Batch[UUID, list[Attachment]]:
+    """The files of comments that were let through, in the order in which they were uploaded."""
+
+    async def batch(comments: list[UUID]) -> list[list[Attachment]]:
+        rows = await Attachment.filter(account_id=account, comment_id__in=comments).order_by("created_at", "id")
+        of_comment = _grouped(rows, "comment_id")
+        return [of_comment[comment] for comment in comments]
 
     return batch
 

@@ -10,6 +10,7 @@ from strawberry import ID
 
 from domain.errors import InvalidInput
 from resolvers.answers import staff
+from schema.attachments import Attachment
 from schema.comments import Comment
 from schema.context import Info
 from schema.events import event_of
@@ -57,6 +58,11 @@ async def _group(info: Info, identifier: UUID) -> Node | None:
     return Group.of(row) if row else None
 
 
+async def _attachment(info: Info, identifier: UUID) -> Node | None:
+    row = await info.context.loaders.attachments.load(identifier)
+    return Attachment.of(row) if row else None
+
+
 FETCH: dict[str, Callable[[Info, UUID], Awaitable[Node | None]]] = {
     "Ticket": _ticket,
     "TicketEvent": _event,
@@ -64,6 +70,7 @@ FETCH: dict[str, Callable[[Info, UUID], Awaitable[Node | None]]] = {
     "MessagingSession": _session,
     "User": _user,
     "Group": _group,
+    "Attachment": _attachment,
 }
 
 

@@ -8,6 +8,7 @@ import strawberry
 
 import models
 from models import ActorKind, Channel, Visibility
+from schema.attachments import Attachment, attachments_of
 from schema.context import Info
 from schema.ids import encode_id
 from schema.people import Actor, Node, actor_of
@@ -43,3 +44,7 @@ class Comment(Node):
     @strawberry.field(description="Who wrote it.")
     async def author(self, info: Info) -> Actor:
         return await actor_of(info, ActorKind(self.row.author_kind), self.row.author_id)
+
+    @strawberry.field(description="Files that came with it, in the order of their uploads.")
+    async def attachments(self, info: Info) -> list[Attachment]:
+        return await attachments_of(info, self.row)

@@ -60,6 +60,8 @@ class Loaders:
     comment_slices: DataLoader[Slice, list[models.Comment]]
     messages: DataLoader[Tailpiece, list[models.Comment]]
     macros: DataLoader[UUID, models.Macro | None]
+    attachments: DataLoader[UUID, models.Attachment | None]
+    attachments_of: DataLoader[UUID, list[models.Attachment]]
     composers: DataLoader[UUID, Composer | None]
     work: DataLoader[UUID, Work | None]
     capacity_rules: DataLoader[UUID, models.CapacityRule | None]
@@ -110,6 +112,13 @@ class Feeds(Protocol):
         """Pass a signal on to whoever listens, in any process."""
 
 
+class Links(Protocol):
+    """Addresses of attachments, as `deskwire` makes them."""
+
+    def url(self, actor: Actor, attachment_id: UUID, now: datetime) -> str:
+        """Where this actor opens an attachment without a token, for a short time."""
+
+
 @dataclass(slots=True)
 class Context:
     """Who asks, and the means to answer him."""
@@ -117,6 +126,7 @@ class Context:
     actor: Actor
     loaders: Loaders
     feeds: Feeds
+    links: Links
     clock: Callable[[], datetime] = utc_now
 
     def call(self, *, client_id: str | None = None, idempotency_key: str | None = None) -> Call:

@@ -11,6 +11,7 @@ from strawberry import ID
 import models
 from domain.errors import InvalidInput
 from models import ActorKind, TicketStatus
+from schema.attachments import Attachment, attachment_ids, attachments_of
 from schema.context import Info, Tailpiece
 from schema.ids import encode_id
 from schema.paging import (
@@ -69,6 +70,10 @@ class Message(Node):
         kind = SIDES.get(ActorKind(self.row.author_kind), MessageAuthorKind.AGENT)
         user = await info.context.loaders.users.load(self.row.author_id) if self.row.author_id else None
         return MessageAuthor(kind=kind, name=user.name if user else "Support")
+
+    @strawberry.field(description="Files that came with it, in the order of their uploads.")
+    async def attachments(self, info: Info) -> list[Attachment]:
+        return await attachments_of(info, self.row)
 
 
 @strawberry.type(description="A conversation of the customer. It stays readable for ever.")
@@ -146,6 +151,7 @@ class SendMessageInput:
     conversation_id: ID | None = strawberry.field(
         default=None, description="What the widget shows. It may be stale: the answer says where the message is."
     )
+    attachment_ids: list[ID] | None = attachment_ids()
     client_id: str | None = None
     client_mutation_id: str | None = None
 
@@ -185,6 +191,7 @@ class ChangeMessagePayload(Payload):
 class CommentOnRequestInput:
     request_id: ID
     body: str
+    attachment_ids: list[ID] | None = attachment_ids()
     idempotency_key: str | None = None
     client_mutation_id: str | None = None
 

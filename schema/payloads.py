@@ -7,6 +7,7 @@ from strawberry import ID, UNSET
 
 from domain.sessions import EndOutcome
 from models import Channel, TicketPriority, TicketStatus, TicketType
+from schema.attachments import attachment_ids
 from schema.availability import Availability
 from schema.comments import Comment
 from schema.errors import CallWarning, UserError
@@ -85,6 +86,7 @@ class PostCommentInput:
     ticket_id: ID
     body: str = strawberry.field(description="1 to 10,000 characters.")
     channel: Channel
+    attachment_ids: list[ID] | None = attachment_ids()
     expected_version: int | None = expected_version()
     idempotency_key: str | None = idempotency_key()
     client_id: str | None = client_id()

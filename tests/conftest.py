@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
@@ -61,9 +62,10 @@ async def other_world(world: World) -> World:
 
 
 @pytest.fixture
-async def app(database: str) -> AsyncIterator[Starlette]:
+async def app(database: str, tmp_path: Path) -> AsyncIterator[Starlette]:
     """The application on the test's database, with its hub running."""
-    app = create_app(Config(database_url=database, poll_seconds=0.2))
+    files = f"files://{tmp_path / 'attachments'}"
+    app = create_app(Config(database_url=database, poll_seconds=0.2, attachments_url=files))
     async with app.state.deskwire.running():
         yield app
 

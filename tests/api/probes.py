@@ -72,7 +72,10 @@ INBOX = (
     "{{ inbox(filter: {{{0}: $id}}, after: $after) {{ change ticketId ticket {{ id subject }} }} }}"
 )
 
-NODE_TEXT = "query ($id: ID!) { node(id: $id) { __typename id ... on User { name } ... on Comment { body } } }"
+NODE_TEXT = (
+    "query ($id: ID!) { node(id: $id) "
+    "{ __typename id ... on User { name } ... on Comment { body } ... on Attachment { fileName url } } }"
+)
 NODES_TEXT = "query ($id: ID!) { nodes(ids: [$id]) { __typename id } }"
 
 QUEUE = f'name: "x" groupIds: ["{gid("Group", new_id())}"]'
@@ -93,6 +96,7 @@ PROBES: dict[str, list[Probe]] = {
         read("Conversation", NODE_TEXT),
         read("Macro", NODE_TEXT),
         read("Token", NODE_TEXT),
+        read("Attachment", NODE_TEXT),
     ],
     "Query.nodes.ids": [
         read("Ticket", NODES_TEXT),
@@ -100,6 +104,7 @@ PROBES: dict[str, list[Probe]] = {
         read("Comment", NODES_TEXT),
         read("MessagingSession", NODES_TEXT),
         read("User", NODES_TEXT),
+        read("Attachment", NODES_TEXT),
     ],
     "Query.ticket.id": [
         read("Ticket", "query ($id: ID!) { ticket(id: $id) { id subject events(first: 9) { edges { node { id } } } } }")
@@ -132,6 +137,15 @@ PROBES: dict[str, list[Probe]] = {
             "ticketId",
             "comment { id body } ticket { id subject }",
             more='body: "x" channel: INTERNAL_NOTE',
+        )
+    ],
+    "PostCommentInput.attachmentIds": [
+        change(
+            "Attachment",
+            "postComment",
+            "[attachmentIds]",
+            "comment { id attachments { fileName } }",
+            more='ticketId: $mine body: "x" channel: INTERNAL_NOTE',
         )
     ],
     "RedactCommentInput.commentId": [change("Comment", "redactComment", "commentId", "comment { id body }")],
@@ -258,6 +272,17 @@ PROBES: dict[str, list[Probe]] = {
             more='body: "x"',
         )
     ],
+    "SendMessageInput.attachmentIds": [
+        change(
+            "Attachment",
+            "sendMessage",
+            "[attachmentIds]",
+            "message { id attachments { fileName } } conversation { id }",
+            agents="FORBIDDEN",
+            customer="NOT_FOUND",
+            more='body: "x"',
+        )
+    ],
     "EditMessageInput.messageId": [
         change(
             "Message",
@@ -292,6 +317,17 @@ PROBES: dict[str, list[Probe]] = {
             agents="FORBIDDEN",
             customer="NOT_FOUND",
             more='body: "x"',
+        )
+    ],
+    "CommentOnRequestInput.attachmentIds": [
+        change(
+            "Attachment",
+            "commentOnRequest",
+            "[attachmentIds]",
+            "request { id subject }",
+            agents="FORBIDDEN",
+            customer="NOT_FOUND",
+            more=f'requestId: "{gid("Request", new_id())}" body: "x"',
         )
     ],
     "RateConversationInput.surveyId": [

@@ -15,6 +15,7 @@ from domain.transactions import Call
 from models import (
     AccountSettings,
     AgentAvailability,
+    Attachment,
     CapacityRule,
     Channel,
     Comment,
@@ -43,6 +44,7 @@ TABLES = (
     AccountSettings,
     AgentAvailability,
     CapacityRule,
+    Attachment,
     Comment,
     Event,
     Group,
@@ -52,6 +54,8 @@ TABLES = (
     OutboundEmail,
     ReadMark,
     RoutingQueue,
+    OutboundEmail,
+    ReadMark,
     Ticket,
     Token,
     User,
@@ -133,6 +137,7 @@ class Stage:
             "Offer": self.offer,
             "Macro": self.macro,
             "Token": self.token,
+            "Attachment": (await self._attachment()).id,
             "Survey": new_id(),  # there are none yet
         }
 
@@ -140,6 +145,22 @@ class Stage:
     def _agent_id(self) -> UUID:
         assert self.agent.id is not None
         return self.agent.id
+
+    async def _attachment(self) -> Attachment:
+        """A file on the message of the customer."""
+        found = await Attachment.get_or_none(comment_id=self.message)
+        return found or await Attachment.create(
+            account_id=self.world.id,
+            uploader_id=self.customer.id,
+            comment_id=self.message,
+            file_name=f"{SECRET}.png",
+            content_type="image/png",
+            size=1,
+            sha256="00" * 32,
+            storage_key=f"stage/{self.message.hex}",
+            created_at=utc_now(),
+            attached_at=utc_now(),
+        )
 
     async def more(self) -> Ticket:
         """Something new happens on the ticket."""

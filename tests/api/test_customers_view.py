@@ -25,6 +25,8 @@ ALLOWED = SCALARS | {
     # his conversations
     *{"ConversationConnection", "ConversationEdge", "Conversation", "PageInfo"},
     *{"MessageConnection", "MessageEdge", "Message", "MessageAuthor", "MessageAuthorKind"},
+    # files that he sent or was sent
+    "Attachment",
     # his requests
     *{"RequestConnection", "RequestEdge", "Request", "TicketStatus"},
     # what he does, and what he hears
@@ -37,7 +39,18 @@ ALLOWED = SCALARS | {
 # Of the types that are the customer's own, exactly these fields.
 FIELDS = {
     "Conversation": {"id", "startedAt", "messages"},
-    "Message": {"id", "clientMessageId", "body", "sentAt", "editedAt", "deletedAt", "reaction", "author"},
+    "Message": {
+        "id",
+        "clientMessageId",
+        "body",
+        "sentAt",
+        "editedAt",
+        "deletedAt",
+        "reaction",
+        "author",
+        "attachments",
+    },
+    "Attachment": {"id", "fileName", "contentType", "size", "url"},
     "MessageAuthor": {"kind", "name"},
     "Request": {"id", "number", "subject", "status", "createdAt"},
     "MessageReceived": {"cursor", "conversation", "message", "survey"},
