@@ -231,7 +231,7 @@ async def test_nodes_and_people_take_as_many_statements_for_twenty_as_for_two(wo
         people, length = await statements_of(client, OPERATIONS["People"], {})
         assert length >= rows
         found[rows] = [nodes, people]
-    assert found[2] == found[20] == [4, 6]
+    assert found[2] == found[20] == [4, 11]
 
 
 async def test_a_ticket_takes_as_many_statements_with_a_long_history(world: World, sign_in: SignIn) -> None:
