@@ -101,6 +101,11 @@ async def lock_session(tx: Transaction, conversation_id: UUID) -> MessagingSessi
     )
 
 
+async def lock_sessions(tx: Transaction, sessions: QuerySet[MessagingSession]) -> list[MessagingSession]:
+    """Several sessions of the account in the order of their ids, before their tickets."""
+    return list(await sessions.filter(account_id=tx.account_id).order_by("id").select_for_update())
+
+
 async def lock_live_session(tx: Transaction, end_user: User) -> MessagingSession | None:
     """The one session of this (locked) end user that has not ended (R74)."""
     return (
