@@ -67,11 +67,10 @@ async def was_told_of(customer_id: UUID | None, conversation_id: UUID) -> bool:
     return await _kept(customer_id).filter(conversation_id=conversation_id).exists()
 
 
-async def as_if_sent(customer_id: UUID | None, message_id: UUID) -> tuple[Comment, Conversation] | None:
+async def as_if_sent(customer_id: UUID | None, message_id: UUID) -> tuple[Comment, Conversation]:
     """A kept message and its conversation as its author is shown them. Never saved: they look like the real ones."""
     kept = await kept_message(customer_id, message_id)
-    if kept is None:
-        return None
+    assert kept is not None, "a message was answered and is gone"
     comment = Comment(
         id=kept.id,
         account_id=kept.account_id,

@@ -2,7 +2,7 @@
 
 import strawberry
 
-from resolvers import comments, customers, macros, nodes, people, sessions, settings, tickets
+from resolvers import comments, customers, lifecycle, macros, nodes, people, sessions, settings, suspension, tickets
 
 field = strawberry.field
 mutation = strawberry.mutation
@@ -22,6 +22,10 @@ class Query:
     tickets = field(tickets.tickets, description="The tickets that the caller may see.")
     session_end_preview = field(sessions.session_end_preview, description="What ending a session would do now.")
     macros = field(macros.macros, description="The shared macros and one's own, by title.")
+    deleted_tickets = field(lifecycle.deleted_tickets, description="What can be restored, the last deleted first.")
+    suspended_messages = field(
+        suspension.suspended_messages, description="What suspended customers wrote, the newest first."
+    )
     # the admin console
     messaging_settings = field(settings.messaging_settings, description="Settings of messaging.")
     routing_settings = field(settings.routing_settings, description="Settings of routing.")
@@ -45,6 +49,11 @@ class Mutation:
     apply_macro = mutation(macros.resolve_apply_macro, description="Apply a macro, as a whole or not at all.")
     save_macro = mutation(macros.resolve_save_macro, description="Create a macro, or replace one.")
     set_availability = mutation(people.resolve_set_availability, description="Say whether one takes work.")
+    merge_tickets = mutation(lifecycle.resolve_merge_tickets, description="Merge a ticket into another one.")
+    delete_ticket = mutation(lifecycle.resolve_delete_ticket, description="Delete a ticket, until it is restored.")
+    restore_ticket = mutation(lifecycle.resolve_restore_ticket, description="Restore a deleted ticket.")
+    suspend_user = mutation(suspension.resolve_suspend_user, description="Suspend a customer. He is not told.")
+    lift_suspension = mutation(suspension.resolve_lift_suspension, description="Let a customer write again.")
     # both sides of a conversation
     send_typing = mutation(comments.resolve_send_typing, description="Tell the other side that one is writing.")
     mark_read = mutation(comments.resolve_mark_read, description="Note how far one has read.")

@@ -60,6 +60,7 @@ class Loaders:
     messages: DataLoader[Tailpiece, list[models.Comment]]
     macros: DataLoader[UUID, models.Macro | None]
     composers: DataLoader[UUID, Composer | None]
+    merged_tickets: DataLoader[UUID, list[models.Ticket]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,4 +32,5 @@ strawberry.enum(models.RoutingMethod, description="Whom omnichannel routing pref
 strawberry.enum(models.TicketStatus, description="How far a ticket is.")
 strawberry.enum(models.TicketType, description="What kind of request it is.")
 strawberry.enum(models.TicketPriority, description="How urgent it is.")
+strawberry.enum(models.Suspension, description="What a suspended customer cannot do.")
 strawberry.enum(ComposerAction, description="What the composer offers beside writing.")
