@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import StrEnum
 
 import strawberry
@@ -59,10 +58,6 @@ class User(Node):
     @strawberry.field(description="What a suspended customer cannot do. He himself is not told (R140).")
     def suspension(self, info: Info) -> Suspension | None:
         return self.row.suspension if info.context.actor.is_staff else None
-
-    @strawberry.field(description="Since when; null for the customer himself.")
-    def suspended_at(self, info: Info) -> datetime | None:
-        return self.row.suspended_at if info.context.actor.is_staff else None
 
 
 @strawberry.type(description="A team of agents.")
