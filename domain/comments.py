@@ -276,7 +276,7 @@ async def _change_own_message(call: Call, comment_id: UUID, change: Any, *, own:
         if not actor.is_customer:
             raise Forbidden
         # What was kept aside has no session either, and its author must not learn more than that (R140).
-        kept = await kept_message(actor.id, comment_id)
+        kept = await kept_message(actor, comment_id)
         found = kept or await customer_message(tx, comment_id)
         session = await lock_session(tx, found.conversation_id)
         if kept is not None or session is None or session.state is SessionState.ENDED:
@@ -339,7 +339,7 @@ async def mark_read(call: Call, comment_id: UUID) -> ReadComment:
 
     async def work(tx: Transaction) -> ReadComment:
         actor = await confirm_actor(tx)
-        if actor.is_customer and (kept := await kept_message(actor.id, comment_id)) is not None:
+        if actor.is_customer and (kept := await kept_message(actor, comment_id)) is not None:
             return ReadComment(kept.conversation_id, is_message=False)
         comment = await _readable(tx, comment_id)
         # Locked, or of two windows that read at the same moment the slower could move the mark back.

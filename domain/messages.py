@@ -75,7 +75,7 @@ async def send_message(
 
 async def _check_own_conversation(customer: User, conversation_id: UUID) -> None:
     known = await Conversation.exists(id=conversation_id, end_user_id=customer.id)
-    if not (known or await was_told_of(customer.id, conversation_id)):
+    if not (known or await was_told_of(customer, conversation_id)):
         raise NotFound(field=("conversationId",))
 
 

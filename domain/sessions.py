@@ -262,7 +262,7 @@ async def takes_typing(actor: Actor, conversation_id: UUID) -> bool:
     """Whether a typing signal goes anywhere: only while the session lives (R62). Raises NotFound."""
     session = await MessagingSession.get_or_none(conversation_id=conversation_id, account_id=actor.account_id)
     if actor.is_customer:
-        if session is None and await was_told_of(actor.id, conversation_id):
+        if session is None and await was_told_of(actor, conversation_id):
             return False
         if session is None or session.end_user_id != actor.id:
             raise NotFound

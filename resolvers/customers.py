@@ -54,7 +54,7 @@ async def resolve_send_message(info: Info, input: SendMessageInput) -> SendMessa
     message = await info.context.loaders.comments.load(sent.comment_id)
     conversation = await info.context.loaders.conversations.load(sent.conversation_id)
     if message is None:  # it was kept aside, which its author must not see
-        message, conversation = await as_if_sent(info.context.actor.id, sent.comment_id)
+        message, conversation = await as_if_sent(info.context.actor, sent.comment_id)
     assert conversation is not None
     return SendMessagePayload(message=Message.of(message), conversation=Conversation.of(conversation))
 

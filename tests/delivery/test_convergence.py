@@ -249,6 +249,7 @@ async def lifts(cast: Cast, ticket: Ticket) -> None:
 
 async def gives_to_another_requester(cast: Cast, ticket: Ticket) -> None:
     admin, other = cast.stage.world.admin, await cast.stage.world.customer()
+    await cast.stage.do(admin, "UpdateMessagingSettings", agentsCanEndSessions=True)
     await cast.stage.world.end(ticket, admin)
     await cast.stage.do(admin, "UpdateTicket", ticketId=ticket_id(ticket), requesterId=user_id(other))
 

@@ -271,7 +271,7 @@ async def test_he_is_answered_like_anybody(world: World) -> None:
     sent = [await send_message(Call(customer), body=body) for body in ("One", "Two")]
     assert len({each.conversation_id for each in sent}) == 1
     assert len({each.comment_id for each in sent}) == 2
-    first, second = [await as_if_sent(customer.id, each.comment_id) for each in sent]
+    first, second = [await as_if_sent(customer, each.comment_id) for each in sent]
     assert [message.body for message, _ in (first, second)] == ["One", "Two"]
     assert first[0].author_id == customer.id
     assert {conversation.id for _, conversation in (first, second)} == {sent[0].conversation_id}
