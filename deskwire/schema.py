@@ -10,9 +10,11 @@ from schema.events import (
     MessagingSessionEnded,
     MessagingSessionStateChanged,
     OtherTicketEvent,
+    RequesterSuspensionChanged,
     TicketCommentAdded,
     TicketCommentChanged,
     TicketFieldChanged,
+    TicketMerged,
 )
 from subscriptions.fields import Subscription
 
@@ -20,9 +22,11 @@ EVENTS = [
     MessagingSessionEnded,
     MessagingSessionStateChanged,
     OtherTicketEvent,
+    RequesterSuspensionChanged,
     TicketCommentAdded,
     TicketCommentChanged,
     TicketFieldChanged,
+    TicketMerged,
 ]
 
 

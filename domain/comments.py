@@ -14,6 +14,7 @@ from domain.errors import Forbidden, InvalidInput, NotFound, SessionEnded, Stale
 from domain.idempotency import once
 from domain.locks import confirm_actor, find_ticket, lock_session, lock_ticket, lock_ticket_of, read_settings_locked
 from domain.settings import may_agents_end_sessions
+from domain.suspended_messages import keep_message, kept_message, suspension_of
 from domain.tickets import reopen
 from domain.transactions import Call, Transaction, unit_of_work
 from models import (
@@ -28,6 +29,7 @@ from models import (
     Permission,
     ReadMark,
     SessionState,
+    Suspension,
     Ticket,
     TicketStatus,
     User,
@@ -228,6 +230,8 @@ async def comment_on_request(
         actor = await confirm_actor(tx)
         if not actor.is_customer:
             raise Forbidden
+        if await suspension_of(tx) is Suspension.ALL:
+            return await _keep_aside(tx, ticket_id, body)
         return await comment_as_requester(
             tx, ticket_id, body=body, channel=Channel.HELP_CENTER, attachment_ids=attachment_ids
         )
@@ -236,13 +240,28 @@ async def comment_on_request(
     return await once(call, "commentOnRequest", inputs, PostedComment, work)
 
 
+async def _keep_aside(tx: Transaction, ticket_id: UUID, body: str) -> PostedComment:
+    """A suspended customer gets the answer that anybody would get (R140)."""
+    ticket = await find_ticket(tx, ticket_id)
+    _check_takes_answers(ticket)
+    customer = await User.get(id=tx.actor.id)
+    kept = await keep_message(
+        tx, customer, channel=Channel.HELP_CENTER, body=body, conversation_id=ticket.conversation_id
+    )
+    return PostedComment(kept.id, ticket.id)
+
+
+def _check_takes_answers(ticket: Ticket) -> None:
+    if ticket.status is TicketStatus.CLOSED:
+        raise TicketClosed("This request is closed. Write a new one.")
+
+
 async def comment_as_requester(
     tx: Transaction, ticket_id: UUID, *, body: str, channel: Channel, attachment_ids: Sequence[UUID] = ()
 ) -> PostedComment:
     """The requester's own comment on his ticket, over another channel than messaging."""
     ticket = await lock_ticket(tx, ticket_id)
-    if ticket.status is TicketStatus.CLOSED:
-        raise TicketClosed("This request is closed. Write a new one.")
+    _check_takes_answers(ticket)
     comment = await add_comment(
         tx, ticket.conversation_id, ticket, body=body, channel=channel, attachment_ids=attachment_ids
     )
@@ -290,9 +309,11 @@ async def _change_own_message(call: Call, comment_id: UUID, change: Any, *, own:
         actor = await confirm_actor(tx)
         if not actor.is_customer:
             raise Forbidden
-        found = await customer_message(tx, comment_id)
+        # What was kept aside has no session either, and its author must not learn more than that (R140).
+        kept = await kept_message(actor, comment_id)
+        found = kept or await customer_message(tx, comment_id)
         session = await lock_session(tx, found.conversation_id)
-        if session is None or session.state is SessionState.ENDED:
+        if kept is not None or session is None or session.state is SessionState.ENDED:
             raise SessionEnded("This conversation has ended; its messages stay as they are.")
         ticket = await lock_ticket_of(tx, found.conversation_id)
         comment = await Comment.get(id=comment_id)
@@ -353,6 +374,8 @@ async def mark_read(call: Call, comment_id: UUID) -> ReadComment:
 
     async def work(tx: Transaction) -> ReadComment:
         actor = await confirm_actor(tx)
+        if actor.is_customer and (kept := await kept_message(actor, comment_id)) is not None:
+            return ReadComment(kept.conversation_id, is_message=False)
         comment = await _readable(tx, comment_id)
         # Locked, or of two windows that read at the same moment the slower could move the mark back.
         mine = ReadMark.filter(conversation_id=comment.conversation_id, reader_id=actor.id)
@@ -368,7 +391,8 @@ async def mark_read(call: Call, comment_id: UUID) -> ReadComment:
         elif mark.sequence < comment.sequence:
             mark.sequence, mark.read_at = comment.sequence, tx.now
             await mark.save()
-        return ReadComment(comment.conversation_id, is_message=comment.channel is Channel.MESSAGING)
+        heard = not actor.is_customer or await suspension_of(tx) is None
+        return ReadComment(comment.conversation_id, is_message=heard and comment.channel is Channel.MESSAGING)
 
     return await unit_of_work(call, work)
 

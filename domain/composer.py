@@ -14,8 +14,19 @@ from domain.errors import (
     Refusal,
     SessionEnded,
     TicketClosed,
+    UserSuspended,
 )
-from models import ActorKind, Channel, MessagingSession, Permission, SessionState, Ticket, TicketStatus, User
+from models import (
+    ActorKind,
+    Channel,
+    MessagingSession,
+    Permission,
+    SessionState,
+    Suspension,
+    Ticket,
+    TicketStatus,
+    User,
+)
 
 CHANNELS = (Channel.MESSAGING, Channel.EMAIL, Channel.INTERNAL_NOTE)
 
@@ -136,6 +147,8 @@ def check_can_comment(actor: Actor, situation: Situation, channel: Channel) -> N
     elif channel is Channel.MESSAGING:
         _check_can_message(actor, situation)
     elif channel is Channel.EMAIL:
+        if situation.requester.suspension is Suspension.ALL:
+            raise UserSuspended(field=("channel",))
         if not (situation.requester.email and situation.requester.email_verified):
             raise ChannelUnavailable("The customer has no verified e-mail address.", field=("channel",))
     else:
@@ -147,6 +160,8 @@ def _check_can_message(actor: Actor, situation: Situation) -> None:
         raise Forbidden
     if situation.session is None:
         raise NoMessagingSession(field=("channel",))
+    if situation.requester.suspension is not None:
+        raise UserSuspended(field=("channel",))
     if situation.session.state is SessionState.ENDED:
         raise SessionEnded(field=("channel",))
     # With collaboration off, a conversation belongs to the one whom it is assigned to; admins may help out.

@@ -8,6 +8,7 @@ from uuid import UUID
 from domain.actors import Actor
 from domain.errors import NotFound
 from domain.keyset import beyond
+from domain.suspended_messages import was_told_of
 from domain.visibility import visible_tickets
 from models import Channel, Comment, Conversation, Event, Ticket, Visibility
 
@@ -43,6 +44,6 @@ async def conversation_of(actor: Actor, *, ticket_id: UUID | None, conversation_
             return ticket.conversation_id
     if actor.is_customer and conversation_id is not None:
         mine = Conversation.filter(id=conversation_id, account_id=actor.account_id, end_user_id=actor.id)
-        if await mine.exists():
+        if await mine.exists() or await was_told_of(actor, conversation_id):
             return conversation_id
     raise NotFound

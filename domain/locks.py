@@ -8,11 +8,23 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from tortoise.queryset import QuerySet
+
 from domain.actors import Actor, load_access
 from domain.errors import NotFound, Unauthenticated
 from domain.transactions import Transaction
 from domain.visibility import audience_of, may_see, visible_tickets
-from models import AccountSettings, ActorKind, MessagingSession, Role, SessionState, Ticket, TicketCounter, User
+from models import (
+    AccountSettings,
+    ActorKind,
+    Conversation,
+    MessagingSession,
+    Role,
+    SessionState,
+    Ticket,
+    TicketCounter,
+    User,
+)
 from models.database import share
 
 
@@ -62,6 +74,16 @@ async def lock_user(tx: Transaction, user_id: UUID) -> User:
     return user
 
 
+async def hold_user(tx: Transaction, user_id: UUID) -> None:
+    """Hold whoever a ticket is about to name against changes until the commit. Before any session or ticket."""
+    await share(User, "id", user_id)
+
+
+async def lock_customer_of(tx: Transaction, ticket: Ticket) -> User:
+    """The end user of a ticket's conversation, before its session. The requester may be somebody else by now (R151)."""
+    return await lock_user(tx, (await Conversation.get(id=ticket.conversation_id)).end_user_id)
+
+
 async def lock_session(tx: Transaction, conversation_id: UUID) -> MessagingSession | None:
     """The session of a conversation. To start or end one, its end user must be locked before."""
     return (
@@ -69,6 +91,11 @@ async def lock_session(tx: Transaction, conversation_id: UUID) -> MessagingSessi
         .select_for_update()
         .get_or_none()
     )
+
+
+async def lock_sessions(tx: Transaction, sessions: QuerySet[MessagingSession]) -> list[MessagingSession]:
+    """Several sessions of the account in the order of their ids, before their tickets."""
+    return list(await sessions.filter(account_id=tx.account_id).order_by("id").select_for_update())
 
 
 async def lock_live_session(tx: Transaction, end_user: User) -> MessagingSession | None:
@@ -95,10 +122,22 @@ async def lock_ticket(tx: Transaction, ticket_id: UUID) -> Ticket:
     Raises NotFound when the actor may not see it now that nobody else can move it.
     """
     ticket = await Ticket.filter(id=ticket_id, account_id=tx.account_id).select_for_update().get_or_none()
-    if ticket is None or not (tx.actor.kind is ActorKind.SYSTEM or may_see(tx.actor, audience_of(ticket))):
+    if ticket is None or not (_is_everywhere(tx, ticket) or may_see(tx.actor, audience_of(ticket))):
         raise NotFound
     tx.follow(ticket)
     return ticket
+
+
+def _is_everywhere(tx: Transaction, ticket: Ticket) -> bool:
+    return tx.actor.kind is ActorKind.SYSTEM and ticket.deleted_at is None
+
+
+async def lock_tickets(tx: Transaction, tickets: QuerySet[Ticket]) -> list[Ticket]:
+    """Several tickets of the account, whoever sees them, in the order of their ids, to change them."""
+    locked = await tickets.filter(account_id=tx.account_id).order_by("id").select_for_update()
+    for ticket in locked:
+        tx.follow(ticket)
+    return list(locked)
 
 
 async def lock_ticket_of(tx: Transaction, conversation_id: UUID) -> Ticket | None:

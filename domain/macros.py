@@ -19,7 +19,7 @@ from domain.errors import Forbidden, InvalidInput, NotFound
 from domain.idempotency import once
 from domain.locks import confirm_actor, read_settings_locked
 from domain.sessions import EndOutcome, end_with_message, lock_for_end
-from domain.tickets import change_ticket, check_can_edit, check_values
+from domain.tickets import change_ticket, check_can_edit, check_values, hold_people
 from domain.transactions import Call, Transaction, unit_of_work
 from models import (
     AccountSettings,
@@ -179,8 +179,9 @@ async def apply_macro(
     async def work(tx: Transaction) -> AppliedMacro:
         settings = await read_settings_locked(tx)
         actor = await confirm_actor(tx)
-        ticket, session = await lock_for_end(tx, actor, ticket_id)
         macro = await usable_macros(actor).get_or_none(id=macro_id, active=True)
+        await _hold_assignees(tx, macro)
+        ticket, session = await lock_for_end(tx, actor, ticket_id)
         if macro is None:
             raise NotFound("There is no such macro.", field=("macroId",))
         check_version(ticket, expected_version)
@@ -192,6 +193,12 @@ async def apply_macro(
 
     inputs = {"ticket_id": str(ticket_id), "macro_id": str(macro_id), "expected_version": expected_version}
     return await once(call, "applyMacro", inputs, AppliedMacro, work)
+
+
+async def _hold_assignees(tx: Transaction, macro: Macro | None) -> None:
+    for action in macro.actions if macro is not None else ():
+        if action["kind"] == MacroActionKind.SET_ASSIGNEE:
+            await hold_people(tx, {"assignee_id": _identifier(action["value"] or "")})
 
 
 class _Run:

@@ -12,6 +12,7 @@ from domain.attachments import check_attachments
 from domain.comments import LONGEST_CLIENT_MESSAGE_ID, add_comment, check_body, subject_of
 from domain.errors import ChannelUnavailable, Forbidden, InvalidInput, NotFound
 from domain.locks import confirm_actor, lock_live_session, lock_ticket_of, lock_user, read_settings_locked
+from domain.suspended_messages import keep_message, was_told_of
 from domain.tickets import create_ticket, make_active, reopen
 from domain.transactions import Call, Transaction, unit_of_work
 from models import (
@@ -68,6 +69,8 @@ async def send_message(
         earlier = await _sent_before(customer, client_message_id)
         if earlier is not None:
             return SentMessage(earlier.id, earlier.conversation_id)
+        if customer.suspension is not None:
+            return await _keep_aside(tx, settings, customer, body, client_message_id)
         session = await lock_live_session(tx, customer)
         if session is not None:
             comment = await _continue_session(tx, session, body, client_message_id, attachment_ids)
@@ -79,8 +82,19 @@ async def send_message(
 
 
 async def _check_own_conversation(customer: User, conversation_id: UUID) -> None:
-    if not await Conversation.exists(id=conversation_id, end_user_id=customer.id):
+    known = await Conversation.exists(id=conversation_id, end_user_id=customer.id)
+    if not (known or await was_told_of(customer, conversation_id)):
         raise NotFound(field=("conversationId",))
+
+
+async def _keep_aside(
+    tx: Transaction, settings: AccountSettings, customer: User, body: str, client_message_id: str | None
+) -> SentMessage:
+    """A suspended customer gets the answer that anybody would get (R140)."""
+    if not settings.messaging_enabled:
+        raise ChannelUnavailable("Messaging is switched off.")
+    kept = await keep_message(tx, customer, channel=Channel.MESSAGING, body=body, client_message_id=client_message_id)
+    return SentMessage(kept.id, kept.conversation_id)
 
 
 async def _sent_before(customer: User, client_message_id: str | None) -> Comment | None:

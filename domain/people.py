@@ -11,9 +11,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from tortoise.expressions import Q, Subquery
+
 from domain.actors import Actor, access_to_json, load_access, load_actor
 from domain.errors import Forbidden, NotFound
-from domain.locks import confirm_actor, hold_role, lock_user
+from domain.locks import confirm_actor, hold_role, lock_sessions, lock_tickets, lock_user
+from domain.tickets import set_field
 from domain.transactions import Call, Transaction, unit_of_work
 from models import (
     Account,
@@ -22,12 +25,16 @@ from models import (
     EventType,
     Group,
     GroupMembership,
+    MessagingSession,
     Organization,
     OrganizationMembership,
     Permission,
     Role,
+    SessionState,
+    Ticket,
     TicketAccess,
     TicketCounter,
+    TicketStatus,
     Token,
     User,
     UserKind,
@@ -127,17 +134,41 @@ async def set_role(call: Call, user_id: UUID, role_id: UUID) -> None:
 
 
 async def deactivate(call: Call, user_id: UUID) -> None:
-    """Take an agent's account away. His sockets close, his next call is refused."""
+    """Take an agent's account away. His sockets close, his next call is refused.
+
+    His unsolved tickets go back to the queue, and so do those whose session lives, which it goes on doing (R149).
+    """
 
     async def change(tx: Transaction, user: User) -> None:
         user.active = False
         await user.save(update_fields=["active"])
 
-    await _change_access(call, user_id, change)
+    await _change_access(call, user_id, change, then=_return_tickets)
 
 
-async def _change_access(call: Call, user_id: UUID, change: Callable[[Transaction, User], Awaitable[None]]) -> None:
-    """Change what an agent reaches: logged, and told to his live streams by an event in the same transaction."""
+async def _return_tickets(tx: Transaction, user: User) -> None:
+    """Nobody can be given another ticket of his at the same moment: whoever names an assignee holds him (his row)."""
+    live = MessagingSession.filter(account_id=tx.account_id).exclude(state=SessionState.ENDED)
+    unfinished = ~Q(status__in=[TicketStatus.SOLVED, TicketStatus.CLOSED]) | Q(
+        conversation_id__in=Subquery(live.values("conversation_id"))
+    )
+    tickets = Ticket.filter(unfinished, assignee_id=user.id, account_id=tx.account_id)
+    await lock_sessions(tx, MessagingSession.filter(conversation_id__in=Subquery(tickets.values("conversation_id"))))
+    for ticket in await lock_tickets(tx, tickets):
+        set_field(tx, ticket, "assignee_id", None)
+
+
+async def _change_access(
+    call: Call,
+    user_id: UUID,
+    change: Callable[[Transaction, User], Awaitable[None]],
+    *,
+    then: Callable[[Transaction, User], Awaitable[None]] | None = None,
+) -> None:
+    """Change what an agent reaches: logged, and told to his live streams by an event in the same transaction.
+
+    `then` does what follows from it. His streams learn of the change first.
+    """
 
     async def work(tx: Transaction) -> None:
         check_can_manage_people(await confirm_actor(tx))
@@ -155,6 +186,8 @@ async def _change_access(call: Call, user_id: UUID, change: Callable[[Transactio
         if changes:
             await tx.log("ACCESS_CHANGED", f"User {user.id}", changes)
             tx.record(EventType.AGENT_ACCESS_CHANGED, user=str(user.id), before=before, active=user.active)
+            if then is not None:
+                await then(tx, user)
 
     await unit_of_work(call, work)
 

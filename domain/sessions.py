@@ -7,7 +7,7 @@ from datetime import timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from domain.actors import Actor
+from domain.actors import Actor, system
 from domain.comments import (
     check_body,
     check_version,
@@ -20,13 +20,14 @@ from domain.idempotency import once
 from domain.locks import (
     confirm_actor,
     find_ticket,
+    lock_customer_of,
     lock_session,
     lock_ticket,
     lock_ticket_of,
-    lock_user,
     read_settings_locked,
 )
 from domain.routing import becomes_email, keeps_slot, routing_outcome
+from domain.suspended_messages import was_told_of
 from domain.tickets import make_inactive, set_routing_channel
 from domain.transactions import Call, Transaction, unit_of_work
 from domain.visibility import visible_tickets
@@ -45,6 +46,13 @@ from models import (
 )
 
 MOST_AT_ONCE = 100
+# These ends follow from something else that was done, to the ticket or its customer: nobody gave the command (R52).
+CONSEQUENCES = (
+    EndReason.TICKET_CLOSED,
+    EndReason.TICKET_MERGED,
+    EndReason.TICKET_DELETED,
+    EndReason.USER_SUSPENDED,
+)
 
 
 class EndOutcome(StrEnum):
@@ -124,7 +132,7 @@ async def lock_for_end(tx: Transaction, actor: Actor, ticket_id: UUID) -> tuple[
     if actor.is_customer:
         raise Forbidden("A messaging session is ended by the people who answer, not by the customer.")
     seen = await find_ticket(tx, ticket_id)
-    await lock_user(tx, seen.requester_id)
+    await lock_customer_of(tx, seen)
     session = await lock_session(tx, seen.conversation_id)
     return await lock_ticket(tx, ticket_id), session
 
@@ -152,16 +160,18 @@ async def end_with_message(
 async def end_locked_session(
     tx: Transaction,
     session: MessagingSession,
-    ticket: Ticket,
+    ticket: Ticket | None,
     *,
     reason: EndReason | str,
     settings: AccountSettings | None = None,
 ) -> Event:
     """ACTIVE or INACTIVE → ENDED on a locked session: the one place where a session ends.
 
-    The ticket's own fields stay as they are (R103); nothing is sent to the customer (R108).
+    The ticket's own fields stay as they are (R103); nothing is sent to the customer (R108). While a bot has the
+    conversation alone there is no ticket. An end that follows from something else is the system's (R52).
     """
     reason = EndReason(reason)
+    by = system(tx.account_id) if reason in CONSEQUENCES else tx.actor
     settings = settings or await tx.hold_settings()
     previous = session.state
     outcome = await routing_outcome(settings, ticket, session, reason)
@@ -175,8 +185,8 @@ async def end_locked_session(
             slot_kept=keeps_slot(settings),
             ended_at=tx.now,
             end_reason=reason,
-            ended_by_kind=tx.actor.kind.value,
-            ended_by_id=tx.actor.id,
+            ended_by_kind=by.kind.value,
+            ended_by_id=by.id,
         )
     )
     assert won == 1, "a locked live session was ended by somebody else"
@@ -184,12 +194,14 @@ async def end_locked_session(
     ended = tx.record(
         EventType.MESSAGING_SESSION_ENDED,
         ticket=ticket,
+        conversation_id=session.conversation_id,
         session_id=session.id,
+        by=by,
         reason=reason.value,
         previous_state=previous.value,
         routing_outcome=outcome.value,
     )
-    if becomes_email(settings, ticket, reason):
+    if ticket is not None and becomes_email(settings, ticket, reason):
         set_routing_channel(tx, ticket, Channel.EMAIL)
     return ended
 
@@ -256,6 +268,8 @@ async def takes_typing(actor: Actor, conversation_id: UUID) -> bool:
     """Whether a typing signal goes anywhere: only while the session lives (R62). Raises NotFound."""
     session = await MessagingSession.get_or_none(conversation_id=conversation_id, account_id=actor.account_id)
     if actor.is_customer:
+        if session is None and await was_told_of(actor, conversation_id):
+            return False
         if session is None or session.end_user_id != actor.id:
             raise NotFound
     elif not await visible_tickets(actor).filter(conversation_id=conversation_id).exists():

@@ -7,11 +7,12 @@ from typing import Any
 from uuid import UUID
 
 from domain.actors import Actor
-from domain.errors import Forbidden, InvalidInput, NotFound, StaleVersion, TicketClosed
+from domain.errors import Forbidden, InvalidInput, NotFound, SessionLive, StaleVersion, TicketClosed
 from domain.idempotency import once
-from domain.locks import confirm_actor, find_ticket, lock_session, lock_ticket, take_ticket_number
+from domain.locks import confirm_actor, find_ticket, hold_user, lock_session, lock_ticket, take_ticket_number
 from domain.settings import plain
 from domain.transactions import Call, Transaction
+from domain.visibility import customers_within_reach
 from models import (
     Channel,
     EventType,
@@ -31,7 +32,7 @@ WAITING = (TicketStatus.PENDING, TicketStatus.ON_HOLD, TicketStatus.SOLVED)
 MOST_TAGS = 50
 LONGEST_TAG = 64
 # Not the subject: it is personal text, which an append-only history could never give up again (R49).
-EDITABLE = ("status", "assignee_id", "group_id", "tags", "priority", "type")
+EDITABLE = ("status", "assignee_id", "group_id", "tags", "priority", "type", "requester_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ async def update_ticket(
         await tx.hold_settings()
         actor = await confirm_actor(tx)
         seen = await find_ticket(tx, ticket_id)
+        await hold_people(tx, values)
         session = await lock_session(tx, seen.conversation_id)
         ticket = await lock_ticket(tx, ticket_id)
         check_can_edit(actor, ticket)
@@ -70,6 +72,12 @@ async def update_ticket(
     return await once(call, "updateTicket", inputs, UpdatedTicket, work)
 
 
+async def hold_people(tx: Transaction, values: dict[str, Any]) -> None:
+    """Hold whom new values name, so that nobody is deactivated or suspended beside the change (R149)."""
+    for user_id in sorted({values[name] for name in ("assignee_id", "requester_id") if values.get(name)}):
+        await hold_user(tx, user_id)
+
+
 def check_can_edit(actor: Actor, ticket: Ticket) -> None:
     """Raises unless this actor may change the fields of this ticket, which he may see."""
     if actor.is_customer or not actor.may(Permission.EDIT_TICKETS):
@@ -80,9 +88,9 @@ def check_can_edit(actor: Actor, ticket: Ticket) -> None:
 
 def check_values(values: dict[str, Any]) -> None:
     """Raises InvalidInput for values that no ticket can have."""
-    for name in ("status", "tags"):
+    for name, field in (("status", "status"), ("tags", "tags"), ("requester_id", "requesterId")):
         if name in values and values[name] is None:
-            raise InvalidInput("This field always has a value; leave it out to keep it.", field=(name,))
+            raise InvalidInput("This field always has a value; leave it out to keep it.", field=(field,))
     if values.get("status") is TicketStatus.CLOSED:
         raise InvalidInput("Tickets are solved by hand; closing them is not for agents.", field=("status",))
     tags = values.get("tags", ())
@@ -98,13 +106,31 @@ async def change_ticket(
     status = values.get("status")
     if status is TicketStatus.NEW and ticket.status is not TicketStatus.NEW:
         raise InvalidInput("A ticket that was worked on is not new again.", field=("status",))
+    values = await _with_organization(tx, ticket, session, values)
     if values.get("assignee_id") and ticket.status is TicketStatus.NEW and status is None:
         values = {**values, "status": TicketStatus.OPEN}  # somebody has it now: it is no longer new
-    for name in EDITABLE:
+    for name in (*EDITABLE, "organization_id"):
         if name in values:
             set_field(tx, ticket, name, _clean(name, values[name]))
     if session is not None and ticket.status in WAITING and session.state is SessionState.ACTIVE:
         await make_inactive(tx, session, ticket, InactiveReason.TICKET_STATUS)
+
+
+async def _with_organization(
+    tx: Transaction, ticket: Ticket, session: MessagingSession | None, values: dict[str, Any]
+) -> dict[str, Any]:
+    """A new requester brings his organisation. Whoever is in a live session with somebody else is none (R151)."""
+    if "requester_id" not in values:
+        return values
+    customers = customers_within_reach(tx.actor).filter(active=True)
+    requester = await customers.get_or_none(id=values["requester_id"])
+    if requester is None and values["requester_id"] != ticket.requester_id:
+        raise NotFound("There is no such customer.", field=("requesterId",))
+    if requester is None or requester.id == ticket.requester_id:
+        return {name: value for name, value in values.items() if name != "requester_id"}
+    if session is not None and session.state is not SessionState.ENDED:
+        raise SessionLive(field=("requesterId",))
+    return {**values, "organization_id": requester.organization_id}
 
 
 def _clean(name: str, value: Any) -> Any:
@@ -199,7 +225,7 @@ async def create_ticket(
         number=await take_ticket_number(tx),
         conversation_id=conversation_id,
         requester_id=requester.id,
-        organization_id=continues.organization_id if continues else requester.organization_id,
+        organization_id=_organization(requester, continues),
         group_id=None,
         assignee_id=None,
         subject=subject,
@@ -217,3 +243,10 @@ async def create_ticket(
     tx.follow(ticket, created=True)
     tx.record(EventType.TICKET_CREATED, ticket=ticket, continuation_of=str(continues.id) if continues else None)
     return ticket
+
+
+def _organization(requester: User, continues: Ticket | None) -> UUID | None:
+    """That of the ticket before (R71), unless that one was given to another requester (R151)."""
+    if continues is not None and continues.requester_id == requester.id:
+        return continues.organization_id
+    return requester.organization_id

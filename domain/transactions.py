@@ -115,9 +115,15 @@ class Transaction:
         conversation_id: UUID | None = None,
         session_id: UUID | None = None,
         comment_id: UUID | None = None,
+        by: Actor | None = None,
         **payload: Any,
     ) -> Event:
-        """Note a fact. Its ticket must be followed, hence locked: the sequence is taken here."""
+        """Note a fact. Its ticket must be followed, hence locked: the sequence is taken here.
+
+        `by` is who did this one fact, where it is not who did the update (R52). The audit names the latter; his own
+        fact comes first.
+        """
+        by = by or self.actor
         if ticket is not None:
             ticket.last_sequence += 1
             conversation_id = conversation_id or ticket.conversation_id
@@ -126,8 +132,8 @@ class Transaction:
             account_id=self.account_id,
             audit_id=self.audit_id,
             type=type,
-            actor_kind=self.actor.kind,
-            actor_id=self.actor.id,
+            actor_kind=by.kind,
+            actor_id=by.id,
             client_id=self.call.client_id,
             ticket_id=ticket.id if ticket else None,
             ticket_sequence=ticket.last_sequence if ticket else None,
@@ -218,7 +224,8 @@ def attributes_of(ticket: Ticket) -> dict[str, Any]:
     kept: dict[str, Any] = {
         name: str(value) if (value := getattr(ticket, name)) is not None else None for name in identifiers
     }
-    return kept | {"status": ticket.status.value, "channel": ticket.channel.value, "tags": list(ticket.tags)}
+    kept |= {"status": ticket.status.value, "channel": ticket.channel.value, "tags": list(ticket.tags)}
+    return kept | {"deleted": ticket.deleted_at is not None}
 
 
 async def _take_positions(account_id: UUID, count: int) -> int:

@@ -2,7 +2,19 @@
 
 import strawberry
 
-from resolvers import comments, customers, macros, nodes, people, routing, sessions, settings, tickets
+from resolvers import (
+    comments,
+    customers,
+    lifecycle,
+    macros,
+    nodes,
+    people,
+    routing,
+    sessions,
+    settings,
+    suspension,
+    tickets,
+)
 
 field = strawberry.field
 mutation = strawberry.mutation
@@ -23,6 +35,10 @@ class Query:
     session_end_preview = field(sessions.session_end_preview, description="What ending a session would do now.")
     my_offers = field(routing.my_offers, description="What is offered to the caller now, the oldest first.")
     macros = field(macros.macros, description="The shared macros and one's own, by title.")
+    deleted_tickets = field(lifecycle.deleted_tickets, description="What can be restored, the last deleted first.")
+    suspended_messages = field(
+        suspension.suspended_messages, description="What suspended customers wrote, the newest first."
+    )
     # the admin console
     messaging_settings = field(settings.messaging_settings, description="Settings of messaging.")
     routing_settings = field(settings.routing_settings, description="Settings of routing.")
@@ -53,6 +69,11 @@ class Mutation:
     set_availability = mutation(routing.resolve_set_availability, description="Say whether one takes work.")
     accept_offer = mutation(routing.resolve_accept_offer, description="Take what is offered.")
     decline_offer = mutation(routing.resolve_decline_offer, description="Pass: somebody else is asked.")
+    merge_tickets = mutation(lifecycle.resolve_merge_tickets, description="Merge a ticket into another one.")
+    delete_ticket = mutation(lifecycle.resolve_delete_ticket, description="Delete a ticket, until it is restored.")
+    restore_ticket = mutation(lifecycle.resolve_restore_ticket, description="Restore a deleted ticket.")
+    suspend_user = mutation(suspension.resolve_suspend_user, description="Suspend a customer. He is not told.")
+    lift_suspension = mutation(suspension.resolve_lift_suspension, description="Let a customer write again.")
     # both sides of a conversation
     send_typing = mutation(comments.resolve_send_typing, description="Tell the other side that one is writing.")
     mark_read = mutation(comments.resolve_mark_read, description="Note how far one has read.")

@@ -81,6 +81,7 @@ def loaders_for(actor: Actor) -> Loaders:
         work=DataLoader(_work(actor)),
         capacity_rules=DataLoader(_by(CapacityRule.filter(account_id=account))),
         queues=DataLoader(_by(RoutingQueue.filter(account_id=account))),
+        merged_tickets=DataLoader(_merged_tickets(account)),
     )
 
 
@@ -243,6 +244,17 @@ def _piece(rows: list[Comment], piece: Tailpiece) -> list[Comment]:
         if (piece.before is None or row.sequence < piece.before) and (piece.after is None or row.sequence > piece.after)
     ]
     return mine[-piece.count :] if piece.newest else mine[: piece.count]
+
+
+def _merged_tickets(account: UUID) -> Batch[UUID, list[Ticket]]:
+    """What was merged into tickets that the actor sees: by them, and not by his access to each (R147)."""
+
+    async def batch(targets: list[UUID]) -> list[list[Ticket]]:
+        merged = Ticket.filter(account_id=account, merged_into_id__in=targets, deleted_at__isnull=True)
+        of_target = _grouped(await merged.order_by("number"), "merged_into_id")
+        return [of_target[target] for target in targets]
+
+    return batch
 
 
 def _composers(actor: Actor) -> Batch[UUID, Composer | None]:

@@ -61,8 +61,12 @@ def _key(order: Order, after: str) -> tuple[Any, UUID]:
 @answering(UpdateTicketPayload)
 async def resolve_update_ticket(info: Info, input: UpdateTicketInput) -> UpdateTicketPayload:
     values = given(status=input.status, tags=input.tags, priority=input.priority, type=input.type)
-    references = given(assignee_id=input.assignee_id, group_id=input.group_id)
-    kinds = {"assignee_id": ("User", "assigneeId"), "group_id": ("Group", "groupId")}
+    references = given(assignee_id=input.assignee_id, group_id=input.group_id, requester_id=input.requester_id)
+    kinds = {
+        "assignee_id": ("User", "assigneeId"),
+        "group_id": ("Group", "groupId"),
+        "requester_id": ("User", "requesterId"),
+    }
     for name, value in references.items():
         kind, field = kinds[name]
         values[name] = decode_id(kind, str(value), field=field) if value is not None else None

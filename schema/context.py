@@ -66,6 +66,7 @@ class Loaders:
     work: DataLoader[UUID, Work | None]
     capacity_rules: DataLoader[UUID, models.CapacityRule | None]
     queues: DataLoader[UUID, models.RoutingQueue | None]
+    merged_tickets: DataLoader[UUID, list[models.Ticket]]
 
 
 @dataclass(frozen=True, slots=True)

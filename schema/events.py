@@ -11,7 +11,7 @@ from strawberry import ID
 
 import models
 from domain.routing import RoutingOutcome
-from models import EndReason, EventType, SessionState
+from models import EndReason, EventType, SessionState, Suspension
 from schema.comments import Comment
 from schema.context import Info
 from schema.ids import encode_id
@@ -115,6 +115,28 @@ class TicketFieldChanged(TicketEvent):
         return _shown(self.row.payload["field"], self.row.payload["to"])
 
 
+@strawberry.type(description="A ticket was merged into another one. Both have this in their history.")
+class TicketMerged(TicketEvent):
+    @strawberry.field(description="Whether this is the history of the ticket that goes on.")
+    def into_this(self) -> bool:
+        return str(self.row.ticket_id) == str(self.row.payload["target"])
+
+    @strawberry.field(description="The id of the ticket that was merged and closed.")
+    def source_id(self) -> ID:
+        return encode_id("Ticket", UUID(self.row.payload["source"]))
+
+    @strawberry.field(description="The id of the ticket that it was merged into.")
+    def target_id(self) -> ID:
+        return encode_id("Ticket", UUID(self.row.payload["target"]))
+
+
+@strawberry.type(description="The requester was suspended, or can write again.")
+class RequesterSuspensionChanged(TicketEvent):
+    @strawberry.field(description="What he cannot do now; null when he was let in again.")
+    def scope(self) -> Suspension | None:
+        return Suspension(self.row.payload["scope"]) if self.row.payload["scope"] else None
+
+
 REFERENCES = {"assignee": "User", "group": "Group", "organization": "Organization", "requester": "User"}
 
 
@@ -146,6 +168,9 @@ KINDS: dict[EventType, type[TicketEvent]] = {
     EventType.TICKET_COMMENT_ADDED: TicketCommentAdded,
     EventType.TICKET_COMMENT_CHANGED: TicketCommentChanged,
     EventType.TICKET_FIELD_CHANGED: TicketFieldChanged,
+    EventType.TICKET_MERGED: TicketMerged,
+    EventType.USER_SUSPENDED: RequesterSuspensionChanged,
+    EventType.USER_UNSUSPENDED: RequesterSuspensionChanged,
 }
 
 

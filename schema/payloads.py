@@ -108,6 +108,9 @@ class UpdateTicketInput:
     tags: list[str] | None = UNSET
     priority: TicketPriority | None = UNSET
     type: TicketType | None = UNSET
+    requester_id: ID | None = strawberry.field(
+        default=UNSET, description="Once no session is live. The organisation follows."
+    )
     expected_version: int | None = expected_version()
     idempotency_key: str | None = idempotency_key()
     client_id: str | None = client_id()

@@ -6,7 +6,7 @@ import strawberry
 from strawberry import ID
 
 import models
-from models import ActorKind, Permission, TicketAccess, UserKind
+from models import ActorKind, Permission, Suspension, TicketAccess, UserKind
 from schema.availability import Availability, availability_of
 from schema.context import Info
 from schema.ids import encode_id
@@ -37,13 +37,18 @@ async def actor_of(info: Info, kind: ActorKind, identifier: object) -> Actor:
 
 @strawberry.type(description="A person of the account.")
 class User(Node):
+    row: strawberry.Private[models.User]
     name: str
     email: str | None
     role: UserKind
 
     @classmethod
     def of(cls, row: models.User) -> User:
-        return cls(id=encode_id("User", row.id), name=row.name, email=row.email, role=row.kind)
+        return cls(id=encode_id("User", row.id), row=row, name=row.name, email=row.email, role=row.kind)
+
+    @strawberry.field(description="What a suspended customer cannot do. He himself is not told (R140).")
+    def suspension(self, info: Info) -> Suspension | None:
+        return self.row.suspension if info.context.actor.is_staff else None
 
 
 @strawberry.type(description="A team of agents.")

@@ -18,6 +18,7 @@ from schema.comments import Comment
 from schema.context import Info, Slice
 from schema.events import TicketEvent, event_of
 from schema.ids import decode_optional, encode_id
+from schema.merging import MergedTicket, merged_into
 from schema.paging import Connection, Edge, PageInfo, sequence_page, window
 from schema.people import Group, Node, User
 from schema.sessions import MessagingSession
@@ -118,6 +119,17 @@ class Ticket(Node):
     async def continued_by(self, info: Info) -> Ticket | None:
         row = await info.context.loaders.continuations.load(self.row.id)
         return Ticket.of(row) if row else None
+
+    @strawberry.field(description="The ticket that this one was merged into, if the viewer may see it.")
+    async def merged_into(self, info: Info) -> Ticket | None:
+        if self.row.merged_into_id is None:
+            return None
+        row = await info.context.loaders.tickets.load(self.row.merged_into_id)
+        return Ticket.of(row) if row else None
+
+    @strawberry.field(description="The tickets that were merged into this one, by number.")
+    async def merged_tickets(self, info: Info) -> list[MergedTicket]:
+        return await merged_into(info, self.row)
 
     @strawberry.field(description="The thread, in order.")
     async def comments(

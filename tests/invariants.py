@@ -7,7 +7,8 @@ from collections.abc import Hashable, Iterable
 from typing import TypeVar
 from uuid import UUID
 
-from models import Account, Audit, Channel, Comment, Conversation, Event, EventType, MessagingSession, Ticket
+from domain.sessions import CONSEQUENCES
+from models import Account, ActorKind, Audit, Channel, Comment, Conversation, Event, EventType, MessagingSession, Ticket
 from models import SessionState as State
 from tests.factories import World
 
@@ -50,13 +51,16 @@ def _each_ticket_counts_its_events(tickets: list[Ticket], events: list[Event]) -
 
 
 async def _each_update_is_one_audit(world: World, events: list[Event]) -> None:
-    """R48: the events of an update stand together and have one actor; no audit is empty."""
+    """R48, R52: the events of an update stand together and have one actor, but for an end that follows from them."""
     positions = _grouped((event.audit_id, event.position) for event in events)
     for together in positions.values():
         assert together == list(range(together[0], together[0] + len(together)))
     audits = {audit.id: (audit.actor_kind, audit.actor_id) for audit in await Audit.filter(account_id=world.id)}
     assert audits.keys() == positions.keys()
-    assert all(audits[event.audit_id] == (event.actor_kind, event.actor_id) for event in events)
+    for event in events:
+        follows = event.type is EventType.MESSAGING_SESSION_ENDED and event.payload["reason"] in CONSEQUENCES
+        by = (ActorKind.SYSTEM, None) if follows else audits[event.audit_id]
+        assert (event.actor_kind, event.actor_id) == by
 
 
 def _one_session_at_most_is_live(sessions: list[MessagingSession]) -> None:

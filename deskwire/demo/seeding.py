@@ -50,6 +50,8 @@ AGENT_RIGHTS = [
     Permission.INTERNAL_NOTES,
     Permission.MESSAGING,
     Permission.END_OTHERS_SESSIONS,
+    Permission.MERGE_TICKETS,
+    Permission.EDIT_END_USERS,
 ]
 GROUP_RIGHTS: list[Permission] = [right for right in AGENT_RIGHTS if right is not Permission.END_OTHERS_SESSIONS]
 

@@ -162,6 +162,31 @@ PROBES: dict[str, list[Probe]] = {
             customer="FORBIDDEN",
         )
     ],
+    # The caller's own ticket is live, which he learns only when he may name the new requester.
+    "UpdateTicketInput.requesterId": [
+        change(
+            "User",
+            "updateTicket",
+            "requesterId",
+            "ticket { id requester { id name } }",
+            more="ticketId: $mine",
+            customer="FORBIDDEN",
+        )
+    ],
+    "MergeTicketsInput.sourceId": [
+        change("Ticket", "mergeTickets", "sourceId", "source { id subject }", more="targetId: $mine")
+    ],
+    "MergeTicketsInput.targetId": [
+        change("Ticket", "mergeTickets", "targetId", "target { id subject }", more="sourceId: $mine")
+    ],
+    "DeleteTicketInput.ticketId": [
+        change("Ticket", "deleteTicket", "ticketId", "deletedTicketId", customer="NOT_FOUND")
+    ],
+    "RestoreTicketInput.ticketId": [
+        change("Ticket", "restoreTicket", "ticketId", "ticket { id subject }", customer="NOT_FOUND")
+    ],
+    "SuspendUserInput.userId": [change("User", "suspendUser", "userId", "user { id name } changed", more="scope: ALL")],
+    "LiftSuspensionInput.userId": [change("User", "liftSuspension", "userId", "user { id name } changed")],
     "UpdateTicketInput.groupId": [
         change(
             "Group",

@@ -14,11 +14,25 @@ import pytest
 from starlette.applications import Starlette
 
 from deskwire.schema import build_schema
-from domain.actors import Actor
+from domain.actors import Actor, load_actor
+from domain.deletion import delete_ticket
 from domain.macros import MacroAction, MacroActionKind, save_macro
 from domain.people import issue_token
+from domain.suspension import suspend_user
 from domain.transactions import Call
-from models import CapacityRule, Comment, Offer, Permission, RoutingQueue, Ticket, User, UserKind, new_id, utc_now
+from models import (
+    CapacityRule,
+    Comment,
+    Offer,
+    Permission,
+    RoutingQueue,
+    Suspension,
+    Ticket,
+    User,
+    UserKind,
+    new_id,
+    utc_now,
+)
 from schema.context import Signal
 from schema.ids import decode_id
 from tests.api.stage import everything, gid
@@ -115,6 +129,32 @@ class Scene:
 
     async def update(self) -> Variables:
         return {**await self.ticket_input(), "tags": ["urgent"]}
+
+    async def merge(self) -> Variables:
+        source = await self.live()
+        target = await self.world.email_ticket(customer=await load_actor(self.world.id, source.requester_id))
+        return {"sourceId": gid("Ticket", source.id), "targetId": gid("Ticket", target.id), "endSession": True}
+
+    async def deleted(self) -> Variables:
+        ticket = await self.live()
+        await delete_ticket(Call(self.world.admin), ticket.id)
+        return {"ticketId": gid("Ticket", ticket.id)}
+
+    async def suspension(self) -> Variables:
+        return {"userId": gid("User", (await self._other()).requester_id), "scope": "ALL"}
+
+    async def suspended(self) -> Variables:
+        ticket = await self._other()
+        await suspend_user(Call(self.world.admin), ticket.requester_id, Suspension.MESSAGING)
+        return {"userId": gid("User", ticket.requester_id)}
+
+    async def requester(self) -> Variables:
+        other = (await self._other()).requester_id
+        return {"ticketId": gid("Ticket", self.ended.id), "requesterId": gid("User", other)}
+
+    async def _other(self) -> Ticket:
+        """A ticket of somebody else, whom the caller can go without."""
+        return await self.world.live_ticket()
 
     async def conversation(self) -> Variables:
         ticket = await self.live()
@@ -253,6 +293,12 @@ MATRIX: dict[str, Row] = {
         "($id: ID!) { sessionEndPreview(ticketId: $id) { allowed reason } }", Scene.ticket, NO, OK, OK, OK, OK
     ),
     "macros": query("{ macros(first: 9) { edges { node { id } } } }", Scene.nothing, NO, OK, OK, OK, OK),
+    "deletedTickets": query(
+        "{ deletedTickets(first: 9) { edges { node { id } } } }", Scene.nothing, NO, NO, NO, OK, OK
+    ),
+    "suspendedMessages": query(
+        "{ suspendedMessages(first: 9) { edges { node { id } } } }", Scene.nothing, NO, NO, NO, OK, OK
+    ),
     "messagingSettings": query("{ messagingSettings { version } }", Scene.nothing, NO, NO, NO, OK, OK),
     "routingSettings": query("{ routingSettings { version } }", Scene.nothing, NO, NO, NO, OK, OK),
     "auditLog": query("{ auditLog(first: 9) { edges { node { id } } } }", Scene.nothing, NO, NO, NO, OK, OK),
@@ -291,6 +337,12 @@ MATRIX: dict[str, Row] = {
     "chooseCapacityRule": mutation("chooseCapacityRule", "capacityRule { id }", Scene.chosen_rule, NO, NO, NO, OK, OK),
     "saveQueue": mutation("saveQueue", "queue { id }", Scene.queue, NO, NO, NO, OK, OK),
     "deleteQueue": mutation("deleteQueue", "deleted", Scene.old_queue, NO, NO, NO, OK, OK),
+    "mergeTickets": mutation("mergeTickets", "source { id }", Scene.merge, NO, NO, NO, OK, OK),
+    "deleteTicket": mutation("deleteTicket", "deletedTicketId", Scene.ticket_input, NO, NO, NO, OK, OK),
+    "restoreTicket": mutation("restoreTicket", "ticket { id }", Scene.deleted, NONE, NONE, NONE, OK, OK),
+    "suspendUser": mutation("suspendUser", "user { id }", Scene.suspension, NO, NO, NO, OK, OK),
+    "liftSuspension": mutation("liftSuspension", "user { id }", Scene.suspended, NO, NO, NO, OK, OK),
+    "updateTicket (the requester)": mutation("updateTicket", "ticket { id }", Scene.requester, NO, OK, NO, OK, OK),
     "sendTyping": mutation("sendTyping", "delivered", Scene.conversation, OK, OK, OK, OK, OK),
     "markRead": mutation("markRead", "marked", Scene.read, OK, OK, OK, OK, OK),
     "updateMessagingSettings": mutation("updateMessagingSettings", "changed", Scene.messaging, NO, NO, NO, OK, NO),

@@ -18,6 +18,9 @@ SCALARS = {"Boolean", "DateTime", "ID", "Int", "String"}
 # Behind `viewer`, which agents and customers share. Always null for who is no agent.
 AVAILABILITY = {"Availability", "AvailabilityStatus", "ChannelAvailability", "Channel"}
 
+# Of people, for staff. Always null for a customer (R140).
+SUSPENSION = {"Suspension"}
+
 # Every type that a customer's operation can hold. One that is added here shows him something new: is it his?
 ALLOWED = SCALARS | {
     # himself
@@ -34,6 +37,7 @@ ALLOWED = SCALARS | {
     *{"MarkReadPayload", "SendTypingPayload", "RevokeTokenPayload", "UserError", "ErrorCode"},
     *{"MessageReceived", "Survey", "ConversationSignal", "SignalKind"},
     *AVAILABILITY,
+    *SUSPENSION,
 }
 
 # Of the types that are the customer's own, exactly these fields.
@@ -56,7 +60,7 @@ FIELDS = {
     "MessageReceived": {"cursor", "conversation", "message", "survey"},
     "ConversationSignal": {"kind", "side", "at"},
     "Survey": {"id", "question"},
-    "User": {"id", "name", "email", "role"},
+    "User": {"id", "name", "email", "role", "suspension"},
     "Viewer": {"user", "account", "permissions", "availability", "tokenId"},
 }
 

@@ -22,7 +22,7 @@ from domain.availability import set_status
 from domain.errors import Refusal
 from domain.lifecycle import close_ticket
 from domain.offers import open_offers
-from domain.people import set_groups, set_organizations, set_role, update_role
+from domain.people import deactivate, set_groups, set_organizations, set_role, update_role
 from domain.sessions import mark_inactive
 from domain.tickets import update_ticket
 from domain.transactions import Call
@@ -128,6 +128,7 @@ Scene = Callable[[Cast, Ticket], Awaitable[object]]
 
 MESSAGE = "mutation ($input: %sInput!) { %s(input: $input) { message { id } userErrors { code } } }"
 REDACT = "mutation ($input: RedactCommentInput!) { redactComment(input: $input) { userErrors { code } } }"
+LIFECYCLE = "mutation ($input: %sInput!) { %s(input: $input) { userErrors { code } } }"
 REQUEST = "mutation ($input: CommentOnRequestInput!) { commentOnRequest(input: $input) { userErrors { code } } }"
 EDIT = MESSAGE % ("EditMessage", "editMessage")
 DELETE = MESSAGE % ("DeleteMessage", "deleteMessage")
@@ -257,23 +258,81 @@ async def declines(cast: Cast, ticket: Ticket) -> None:
     await (await cast.stage.client(agent)).ask(ANSWER_OFFER % "declineOffer", {"id": offer})
 
 
+async def merges(cast: Cast, ticket: Ticket) -> None:
+    other = await cast.stage.world.email_ticket(cast.customer)
+    merging = {"sourceId": ticket_id(ticket), "targetId": ticket_id(other), "endSession": True}
+    await cast.stage.do(cast.stage.world.admin, LIFECYCLE % ("MergeTickets", "mergeTickets"), **merging)
+
+
+async def deletes_a_ticket(cast: Cast, ticket: Ticket) -> None:
+    delete = LIFECYCLE % ("DeleteTicket", "deleteTicket")
+    await cast.stage.do(cast.stage.world.admin, delete, ticketId=ticket_id(ticket))
+
+
+async def restores_a_ticket(cast: Cast, ticket: Ticket) -> None:
+    other = await cast.stage.world.live_ticket()
+    for name in ("Delete", "Restore"):
+        mutation = LIFECYCLE % (f"{name}Ticket", f"{name.lower()}Ticket")
+        await cast.stage.do(cast.stage.world.admin, mutation, ticketId=ticket_id(other))
+        await cast.stage.settled()
+
+
+async def suspends(cast: Cast, ticket: Ticket) -> None:
+    mutation, customer = LIFECYCLE % ("SuspendUser", "suspendUser"), user_id(cast.customer)
+    for scope in ("MESSAGING", "ALL"):
+        await cast.stage.do(cast.stage.world.admin, mutation, userId=customer, scope=scope)
+    await cast.stage.do(cast.customer, "SendMessage", body="Hello?")
+
+
+async def lifts(cast: Cast, ticket: Ticket) -> None:
+    await suspends(cast, ticket)
+    mutation = LIFECYCLE % ("LiftSuspension", "liftSuspension")
+    await cast.stage.do(cast.stage.world.admin, mutation, userId=user_id(cast.customer))
+
+
+async def gives_to_another_requester(cast: Cast, ticket: Ticket) -> None:
+    admin, other = cast.stage.world.admin, await cast.stage.world.customer()
+    await cast.stage.do(admin, "UpdateMessagingSettings", agentsCanEndSessions=True)
+    await cast.stage.world.end(ticket, admin)
+    await cast.stage.do(admin, "UpdateTicket", ticketId=ticket_id(ticket), requesterId=user_id(other))
+
+
+async def leaves(cast: Cast, ticket: Ticket) -> None:
+    """Nor this: the assignee is deactivated."""
+    world = cast.stage.world
+    leaving = await world.agent("Leaving")
+    await update_ticket(Call(world.admin), ticket.id, {"assignee_id": leaving.id})
+    assert leaving.id is not None
+    await deactivate(Call(world.admin), leaving.id)
+
+
 SCENES: dict[str, Scene] = {
     "acceptOffer": accepts,
     "declineOffer": declines,
     "applyMacro": applies_a_macro,
     "commentOnRequest": comments_on_his_request,
     "deleteMessage": deletes,
+    "deleteTicket": deletes_a_ticket,
     "editMessage": edits,
     "endSession": ends,
     "endSessions": ends_many,
+    "liftSuspension": lifts,
+    "mergeTickets": merges,
     "postComment": posts,
     "reactToMessage": reacts,
     "redactComment": redacts,
+    "restoreTicket": restores_a_ticket,
     "sendMessage": writes,
+    "suspendUser": suspends,
     "updateMessagingSettings": changes_settings,
     "updateTicket": updates,
 }
-OTHER_SCENES: dict[str, Scene] = {"closing": closes, "roles": changes_roles}
+OTHER_SCENES: dict[str, Scene] = {
+    "closing": closes,
+    "requester": gives_to_another_requester,
+    "leaving": leaves,
+    "roles": changes_roles,
+}
 
 
 def test_every_mutation_has_a_scene() -> None:

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from domain.actors import EVERYTHING, NOTHING, Access, Actor, access_from_json, access_to_json, load_access, load_actor
 from domain.transactions import attributes_of
-from domain.visibility import Audience, audience_from_json, audience_of, may_see, reaches, visible_tickets
+from domain.visibility import (
+    Audience,
+    audience_from_json,
+    audience_of,
+    deleted_tickets,
+    may_see,
+    reaches,
+    visible_tickets,
+)
 from models import (
     ActorKind,
     Channel,
@@ -157,6 +165,23 @@ async def test_each_access_sees_as_many_tickets_as_it_should(world: World, other
     )
 
 
+async def test_a_deleted_ticket_is_beyond_every_access(world: World) -> None:
+    """R148: in both forms; and those who may restore it find what they would see if it were not deleted."""
+    people = await cast(world)
+    tickets = await every_ticket(world, people)
+    actors = list(every_actor(world.id, people))
+    seen = [await ids_of(actor) for actor in actors]
+    await Ticket.filter(id__in=[ticket.id for ticket in tickets[::2]]).update(deleted_at=utc_now())
+    tickets = await Ticket.filter(account_id=world.id)
+    gone = {ticket.id for ticket in tickets if ticket.deleted_at is not None}
+    assert len(gone) == 27
+    for actor, before in zip(actors, seen, strict=True):
+        assert await ids_of(actor) == before - gone
+        assert {ticket.id for ticket in tickets if may_see(actor, audience_of(ticket))} == before - gone
+        restorable = set(await deleted_tickets(actor).values_list("id", flat=True))
+        assert restorable == (set() if actor.kind is ActorKind.END_USER else before & gone)
+
+
 async def test_an_access_is_made_of_kind_role_and_memberships(world: World, other_world: World) -> None:
     """R17–R19: and of what belongs to this user alone."""
     group, organization = await world.group(), await world.organization()
@@ -210,6 +235,7 @@ audiences = st.builds(
     group_id=st.none() | ids,
     organization_id=st.none() | ids,
     assignee_id=st.none() | ids,
+    deleted=st.booleans(),
 )
 
 
