@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -24,6 +24,7 @@ from starlette.websockets import WebSocket
 
 from deskwire.config import BadConfiguration, Config
 from deskwire.http import METHODS, graphql_endpoint
+from deskwire.presence import LivePresence
 from deskwire.schema import build_schema
 from domain.actors import Actor
 from domain.errors import Unauthenticated
@@ -72,6 +73,7 @@ class Deskwire:
         cursors = Cursors(config.secret_key.encode(), retention=timedelta(days=config.cursor_days))
         self.hub = Hub(self.broadcast, cursors, poll_seconds=config.poll_seconds)
         self.feeds = LiveFeeds(self.hub)
+        self.presence = LivePresence()
         self.engine = Engine(
             build_schema(), report=report, introspection=not config.is_production, suggestions=not config.is_production
         )
@@ -99,9 +101,14 @@ class Deskwire:
     async def _known(self, token: str) -> Actor | None:
         return await authenticate(token, utc_now())
 
-    def _guarded(self, actor: Actor) -> AbstractAsyncContextManager[asyncio.Event]:
+    @asynccontextmanager
+    async def _guarded(self, actor: Actor) -> AsyncIterator[asyncio.Event]:
         assert actor.id is not None
-        return self.hub.guarded(actor.account_id, actor.id, actor.token_id)
+        async with (
+            self.hub.guarded(actor.account_id, actor.id, actor.token_id) as revoked,
+            self.presence.present(actor),
+        ):
+            yield revoked
 
     async def socket(self, websocket: WebSocket) -> None:
         await Socket(websocket, self.engine, self.doors, self.stopping).serve()

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from domain.composer import Situation, check_can_comment
+from domain.control import HandOffReason, take_from_bot
 from domain.errors import Forbidden, InvalidInput, NotFound, SessionEnded, StaleVersion, TicketClosed
 from domain.idempotency import once
 from domain.locks import confirm_actor, find_ticket, lock_session, lock_ticket, lock_ticket_of, read_settings_locked
@@ -129,6 +130,8 @@ async def reply(
     comment = await add_comment(tx, ticket.conversation_id, ticket, body=body, channel=channel, session=session)
     if channel is not Channel.INTERNAL_NOTE and ticket.first_replied_at is None:
         ticket.first_replied_at = tx.now
+    if channel is Channel.MESSAGING and tx.actor.is_staff:  # a trigger's text does not take over
+        await take_from_bot(tx, session, ticket, HandOffReason.AGENT)
     if channel is Channel.EMAIL:
         requester = await User.get(id=ticket.requester_id)
         await OutboundEmail.create(

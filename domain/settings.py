@@ -10,9 +10,10 @@ from typing import Any
 from domain.actors import Actor
 from domain.errors import Forbidden, InvalidInput, StaleVersion
 from domain.idempotency import once
+from domain.inactivity import UNASSIGNED_MINUTES, move_timers
 from domain.locks import confirm_actor, lock_settings
 from domain.transactions import Call, Transaction
-from models import AccountSettings, ActorKind, Deployment, EventType, FirstResponder, Permission
+from models import AccountSettings, ActorKind, Bot, Deployment, EventType, FirstResponder, Permission
 
 MESSAGING_FIELDS = (
     "messaging_enabled",
@@ -24,6 +25,8 @@ MESSAGING_FIELDS = (
     "inactive_unassigned_after_minutes",
     "ticket_creation",
     "first_responder",
+    "customer_absence_seconds",
+    "close_solved_after_days",
 )
 ROUTING_FIELDS = (
     "routing_mode",
@@ -33,6 +36,8 @@ ROUTING_FIELDS = (
 )
 MINUTES = ("remind_within_minutes", "inactive_after_minutes", "inactive_unassigned_after_minutes")
 MOST_MINUTES = 7 * 24 * 60
+# None switches off what these govern.
+LIMITS = {"customer_absence_seconds": 24 * 60 * 60, "close_solved_after_days": 3650}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,7 @@ async def _update(
         version = "messaging_version" if allowed is MESSAGING_FIELDS else "routing_version"
         if expected_version is not None and expected_version != getattr(settings, version):
             raise StaleVersion(getattr(settings, version))
+        await _check_bot(tx, values)
         changes = await _apply(tx, settings, values)
         if not changes:
             # A default that an admin confirms is no change (R9), but from now on it is the value that he saved (R5).
@@ -110,6 +116,8 @@ async def _update(
         setattr(settings, version, getattr(settings, version) + 1)
         setattr(settings, version.replace("version", "updated_at"), tx.now)
         await settings.save()
+        if any(change["field"] == "inactive_after_minutes" for change in changes):
+            await move_timers(tx.account_id, settings.inactive_after_minutes)
         await tx.log("SETTINGS_CHANGED", operation.removeprefix("update"), changes)
         messaging = allowed is MESSAGING_FIELDS
         tx.record(
@@ -120,6 +128,11 @@ async def _update(
 
     inputs = {"values": values, "expected_version": expected_version}
     return await once(call, operation, inputs, SettingsChange, work)
+
+
+async def _check_bot(tx: Transaction, values: dict[str, Any]) -> None:
+    if values.get("first_responder") is FirstResponder.BOT and not await Bot.exists(account_id=tx.account_id):
+        raise InvalidInput("There is no bot in this account. Save one first.", field=("firstResponder",))
 
 
 async def _apply(tx: Transaction, settings: AccountSettings, values: dict[str, Any]) -> list[dict[str, Any]]:
@@ -141,12 +154,17 @@ def _check_values(values: dict[str, Any], allowed: tuple[str, ...]) -> None:
     for name, value in values.items():
         if name not in allowed:
             raise InvalidInput(f"There is no setting {name!r} here.", field=(name,))
+        if name in LIMITS:
+            if value is not None and not 1 <= value <= LIMITS[name]:
+                raise InvalidInput(f"This lies between 1 and {LIMITS[name]}, or is null.", field=(_argument(name),))
+            continue
         if value is None:
             raise InvalidInput("A setting has a value; leave it out to keep the stored one.", field=(_argument(name),))
-        if value is FirstResponder.BOT:
-            raise InvalidInput("There is no bot in this account.", field=("firstResponder",))
         if name in MINUTES and not 1 <= value <= MOST_MINUTES:
             raise InvalidInput(f"Minutes lie between 1 and {MOST_MINUTES}.", field=(_argument(name),))
+        if name == "inactive_unassigned_after_minutes" and value != UNASSIGNED_MINUTES:
+            said = f"Sessions that nobody has always become inactive after {UNASSIGNED_MINUTES} minutes."
+            raise InvalidInput(said, field=(_argument(name),))
 
 
 def _argument(name: str) -> str:

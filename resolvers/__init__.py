@@ -2,7 +2,7 @@
 
 import strawberry
 
-from resolvers import comments, customers, macros, nodes, people, sessions, settings, tickets
+from resolvers import bots, comments, customers, macros, nodes, people, sessions, settings, tickets
 
 field = strawberry.field
 mutation = strawberry.mutation
@@ -29,6 +29,7 @@ class Query:
     agents = field(people.agents, description="Those who answer, by name.")
     groups = field(people.groups, description="The teams, by name.")
     roles = field(people.roles, description="The roles.")
+    bot = field(bots.bot, description="The account's bot; null while there is none.")
     # the customer's widget
     my_conversations = field(customers.my_conversations, description="The customer's conversations, the newest first.")
     my_requests = field(customers.my_requests, description="The customer's requests, the newest first.")
@@ -56,6 +57,15 @@ class Mutation:
         settings.resolve_update_routing_settings, description="Change settings of routing."
     )
     revoke_token = mutation(people.resolve_revoke_token, description="Make a token worthless and close its sockets.")
+    save_bot = mutation(bots.resolve_save_bot, description="Describe the account's bot.")
+    # a program that is the bot
+    reply_as_bot = mutation(bots.resolve_reply_as_bot, description="Answer a customer in the bot's name.")
+    hand_off_conversation = mutation(
+        bots.resolve_hand_off_conversation, description="Give a conversation to people, with a ticket."
+    )
+    end_conversation_as_bot = mutation(
+        bots.resolve_end_conversation_as_bot, description="End a conversation that the bot has."
+    )
     # the customer's widget
     send_message = mutation(customers.resolve_send_message, description="Write into the messaging channel.")
     edit_message = mutation(customers.resolve_edit_message, description="Correct a message of a live conversation.")

@@ -23,6 +23,7 @@ from domain.settings import may_agents_end_sessions
 from domain.visibility import visible_tickets
 from models import (
     AccountSettings,
+    Bot,
     Channel,
     Comment,
     Conversation,
@@ -70,6 +71,7 @@ def loaders_for(actor: Actor) -> Loaders:
         comment_slices=DataLoader(_comment_slices(account)),
         messages=DataLoader(_messages(account)),
         macros=DataLoader(_by(usable_macros(actor))),
+        bots=DataLoader(_by(Bot.filter(account_id=account))),
         composers=DataLoader(_composers(actor)),
     )
 

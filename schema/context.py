@@ -59,6 +59,7 @@ class Loaders:
     comment_slices: DataLoader[Slice, list[models.Comment]]
     messages: DataLoader[Tailpiece, list[models.Comment]]
     macros: DataLoader[UUID, models.Macro | None]
+    bots: DataLoader[UUID, models.Bot | None]
     composers: DataLoader[UUID, Composer | None]
 
 
