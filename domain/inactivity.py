@@ -53,11 +53,13 @@ async def move_timer(session: MessagingSession, ticket: Ticket) -> None:
 
 async def move_timers(account_id: UUID, minutes: int) -> None:
     """The setting changed: set the timers of all sessions that somebody has. The settings are locked."""
-    live = MessagingSession.filter(account_id=account_id, state=SessionState.ACTIVE)
-    await live.order_by("id").select_for_update().values_list("id", flat=True)
     connection = MessagingSession._meta.db
     dialect = connection.capabilities.dialect
     mark, later = ("?", f"+{minutes} minutes") if dialect == "sqlite" else ("%s", f"{minutes} minutes")
+    if dialect != "sqlite":
+        # In a statement of its own: the next one then sees who has the tickets now that nobody can move them.
+        locked = "SELECT id FROM messaging_sessions WHERE account_id = %s AND state = 'ACTIVE' ORDER BY id FOR UPDATE"
+        await connection.execute_query(locked, [str(account_id)])
     await connection.execute_query(
         f"UPDATE messaging_sessions SET due_at = {_LATER[dialect]}"  # noqa: S608  # texts of ours
         f" WHERE account_id = {mark} AND state = 'ACTIVE' AND conversation_id IN"
