@@ -53,10 +53,10 @@ class LivePresence:
             self._sockets[user.id] -= 1
             await shielded(self._settle(user.id))
 
-    async def keep_renewing(self) -> None:
-        """Renew every RENEW_SECONDS, until cancelled."""
+    async def keep_renewing(self, every: float = RENEW_SECONDS) -> None:
+        """Renew after each so many seconds, until cancelled."""
         while True:
-            await asyncio.sleep(RENEW_SECONDS)
+            await asyncio.sleep(every)
             await self.renew()
 
     async def renew(self) -> None:
