@@ -17,14 +17,27 @@ from starlette.applications import Starlette
 
 from deskwire.schema import build_schema
 from domain.actors import Actor
+from domain.bot_settings import save_bot
 from domain.errors import Refusal
 from domain.lifecycle import close_ticket
 from domain.people import set_groups, set_organizations, set_role, update_role
 from domain.sessions import mark_inactive
 from domain.tickets import update_ticket
 from domain.transactions import Call
-from models import Channel, Comment, Group, InactiveReason, Organization, Ticket, TicketAccess, TicketStatus, new_id
+from models import (
+    Channel,
+    Comment,
+    Group,
+    InactiveReason,
+    MessagingSession,
+    Organization,
+    Ticket,
+    TicketAccess,
+    TicketStatus,
+    new_id,
+)
 from schema.ids import encode_id
+from tests.bots import RULES
 from tests.conftest import SignIn
 from tests.delivery.folding import Follower, Row, Watcher
 from tests.delivery.stage import Stage, ticket_id, user_id
@@ -34,6 +47,7 @@ NO_TICKET = {
     "markRead",
     "rateConversation",
     "revokeToken",
+    "saveBot",
     "saveMacro",
     "sendTyping",
     "setAvailability",
@@ -110,6 +124,7 @@ Scene = Callable[[Cast, Ticket], Awaitable[object]]
 MESSAGE = "mutation ($input: %sInput!) { %s(input: $input) { message { id } userErrors { code } } }"
 REDACT = "mutation ($input: RedactCommentInput!) { redactComment(input: $input) { userErrors { code } } }"
 REQUEST = "mutation ($input: CommentOnRequestInput!) { commentOnRequest(input: $input) { userErrors { code } } }"
+BOT = "mutation ($input: %sInput!) { %s(input: $input) { userErrors { code } } }"
 EDIT = MESSAGE % ("EditMessage", "editMessage")
 DELETE = MESSAGE % ("DeleteMessage", "deleteMessage")
 REACT = MESSAGE % ("ReactToMessage", "reactToMessage")
@@ -191,6 +206,31 @@ async def writes(cast: Cast, ticket: Ticket) -> None:
     await cast.stage.do(cast.customer, "SendMessage", body="A new one")
 
 
+async def gives_to_the_bot(cast: Cast, ticket: Ticket) -> str:
+    """The conversation's global id."""
+    await save_bot(Call(cast.stage.world.admin), RULES)
+    await MessagingSession.filter(conversation_id=ticket.conversation_id).update(with_bot=True)
+    return encode_id("Conversation", ticket.conversation_id)
+
+
+async def replies_as_the_bot(cast: Cast, ticket: Ticket) -> None:
+    conversation = await gives_to_the_bot(cast, ticket)
+    await cast.stage.do(
+        cast.stage.world.admin, BOT % ("ReplyAsBot", "replyAsBot"), conversationId=conversation, body="…"
+    )
+
+
+async def hands_off(cast: Cast, ticket: Ticket) -> None:
+    mutation = BOT % ("HandOffConversation", "handOffConversation")
+    conversation = await gives_to_the_bot(cast, ticket)
+    await cast.stage.do(cast.stage.world.admin, mutation, conversationId=conversation, note="…")
+
+
+async def ends_as_the_bot(cast: Cast, ticket: Ticket) -> None:
+    mutation = BOT % ("EndConversationAsBot", "endConversationAsBot")
+    await cast.stage.do(cast.stage.world.admin, mutation, conversationId=await gives_to_the_bot(cast, ticket))
+
+
 async def changes_settings(cast: Cast, ticket: Ticket) -> None:
     await cast.stage.do(cast.stage.world.admin, "UpdateMessagingSettings", agentsCanEndSessions=False)
 
@@ -219,11 +259,14 @@ SCENES: dict[str, Scene] = {
     "commentOnRequest": comments_on_his_request,
     "deleteMessage": deletes,
     "editMessage": edits,
+    "endConversationAsBot": ends_as_the_bot,
     "endSession": ends,
     "endSessions": ends_many,
+    "handOffConversation": hands_off,
     "postComment": posts,
     "reactToMessage": reacts,
     "redactComment": redacts,
+    "replyAsBot": replies_as_the_bot,
     "sendMessage": writes,
     "updateMessagingSettings": changes_settings,
     "updateTicket": updates,
