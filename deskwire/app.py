@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from deskwire.attachments.links import Links
 from deskwire.config import BadConfiguration, Config
 from deskwire.http import METHODS, graphql_endpoint
 from deskwire.jobs import Job, Jobs
+from deskwire.presence import LivePresence
 from deskwire.schema import build_schema
 from deskwire.storage import storage_at
 from domain.actors import Actor
@@ -36,7 +37,10 @@ from domain.attachments import Sweep, purge_attachments
 from domain.errors import Unauthenticated
 from domain.offers import expire_offers
 from domain.people import authenticate
+from domain.presence import sweep_presence
+from domain.responders import answer_messages, hand_off_silent_bots
 from domain.settings import set_ending_sessions_since
+from domain.timers import close_solved_tickets, expire_sessions, purge_expired
 from domain.transactions import announce_to
 from execution.engine import Engine
 from models import utc_now
@@ -80,6 +84,7 @@ class Deskwire:
         cursors = Cursors(config.secret_key.encode(), retention=timedelta(days=config.cursor_days))
         self.hub = Hub(self.broadcast, cursors, poll_seconds=config.poll_seconds)
         self.feeds = LiveFeeds(self.hub)
+        self.presence = LivePresence()
         self.engine = Engine(
             build_schema(), report=report, introspection=not config.is_production, suggestions=not config.is_production
         )
@@ -93,8 +98,14 @@ class Deskwire:
     def _jobs(self) -> list[Job]:
         """What happens in the background. The order is that of a conversation's life."""
         return [
+            Job("bots", answer_messages, every=1.0, on_commit=True),
+            Job("silent bots", hand_off_silent_bots, every=5.0),
             Job("route", route_waiting_tickets, every=2.0, on_commit=True),
             Job("expire offers", expire_offers, every=1.0),
+            Job("inactivity", expire_sessions, every=1.0),
+            Job("presence", sweep_presence, every=5.0),
+            Job("close", close_solved_tickets, every=60.0),
+            Job("purge", purge_expired, every=600.0),
             Job("purge attachments", partial(purge_attachments, self.storage), every=30.0),
             Job("sweep the storage", Sweep(self.storage), every=600.0),
         ]
@@ -123,9 +134,14 @@ class Deskwire:
     async def _known(self, token: str) -> Actor | None:
         return await authenticate(token, utc_now())
 
-    def _guarded(self, actor: Actor) -> AbstractAsyncContextManager[asyncio.Event]:
+    @asynccontextmanager
+    async def _guarded(self, actor: Actor) -> AsyncIterator[asyncio.Event]:
         assert actor.id is not None
-        return self.hub.guarded(actor.account_id, actor.id, actor.token_id)
+        async with (
+            self.hub.guarded(actor.account_id, actor.id, actor.token_id) as revoked,
+            self.presence.present(actor),
+        ):
+            yield revoked
 
     @property
     def attachments(self) -> AttachmentDoors:
@@ -150,6 +166,7 @@ class Deskwire:
         await self._connect()
         announce_to(self._announce)
         tasks = [asyncio.create_task(self.hub.run(), name="hub"), asyncio.create_task(self.jobs.run(), name="jobs")]
+        tasks.append(asyncio.create_task(self.presence.keep_renewing(), name="presence"))
         for task in tasks:
             task.add_done_callback(self._stop_with)
         try:

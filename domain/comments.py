@@ -10,6 +10,7 @@ from uuid import UUID
 
 from domain.attachments import attach_uploads, check_attachments, withdraw_attachments
 from domain.composer import Situation, check_can_comment
+from domain.control import HandOffReason, take_from_bot
 from domain.errors import Forbidden, InvalidInput, NotFound, SessionEnded, StaleVersion, TicketClosed
 from domain.idempotency import once
 from domain.locks import confirm_actor, find_ticket, lock_session, lock_ticket, lock_ticket_of, read_settings_locked
@@ -150,6 +151,8 @@ async def reply(
     )
     if channel is not Channel.INTERNAL_NOTE and ticket.first_replied_at is None:
         ticket.first_replied_at = tx.now
+    if channel is Channel.MESSAGING and tx.actor.is_staff:  # a trigger's text does not take over
+        await take_from_bot(tx, session, ticket, HandOffReason.AGENT)
     if channel is Channel.EMAIL:
         requester = await User.get(id=ticket.requester_id)
         await OutboundEmail.create(

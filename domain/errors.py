@@ -91,6 +91,13 @@ class SessionEnded(Refusal):
     says = "The messaging session of this conversation has ended. Use another channel or an internal note."
 
 
+class NoTicketYet(Refusal):
+    """A bot has the conversation alone (R42)."""
+
+    code = ErrorCode.NO_TICKET_YET
+    says = "A bot has this conversation alone, and there is no ticket yet. Only the bot or an admin may end it."
+
+
 class TicketClosed(Refusal):
     """A closed ticket is history."""
 

@@ -41,7 +41,7 @@ async def once(
     digest = hashlib.sha256(orjson.dumps([operation, inputs], option=orjson.OPT_SORT_KEYS)).hexdigest()
 
     async def work_once(tx: Transaction) -> V:
-        earlier = await IdempotencyRecord.get_or_none(account_id=tx.account_id, actor_id=tx.actor.id, key=key)
+        earlier = await IdempotencyRecord.get_or_none(account_id=tx.account_id, actor_id=call.actor.id, key=key)
         if earlier is not None and earlier.created_at > tx.call.clock() - KEPT_FOR:
             if earlier.input_sha256 != digest:
                 raise IdempotencyConflict(field=("idempotencyKey",))
@@ -53,7 +53,7 @@ async def once(
         # tried again, and finds the record of the first.
         await IdempotencyRecord.create(
             account_id=tx.account_id,
-            actor_id=tx.actor.id,
+            actor_id=call.actor.id,  # who called, also where the unit of work goes on in a bot's name
             key=key,
             operation=operation,
             input_sha256=digest,

@@ -11,6 +11,7 @@ from tortoise.expressions import Subquery
 from domain.attachments import check_attachments
 from domain.comments import LONGEST_CLIENT_MESSAGE_ID, add_comment, check_body, subject_of
 from domain.errors import ChannelUnavailable, Forbidden, InvalidInput, NotFound
+from domain.inactivity import due_after, restart_timer
 from domain.locks import confirm_actor, lock_live_session, lock_ticket_of, lock_user, read_settings_locked
 from domain.suspended_messages import keep_message, was_told_of
 from domain.tickets import create_ticket, make_active, reopen
@@ -73,7 +74,7 @@ async def send_message(
             return await _keep_aside(tx, settings, customer, body, client_message_id)
         session = await lock_live_session(tx, customer)
         if session is not None:
-            comment = await _continue_session(tx, session, body, client_message_id, attachment_ids)
+            comment = await _continue_session(tx, settings, session, body, client_message_id, attachment_ids)
         else:
             comment = await _start_session(tx, settings, customer, body, client_message_id, attachment_ids)
         return SentMessage(comment.id, comment.conversation_id)
@@ -107,6 +108,7 @@ async def _sent_before(customer: User, client_message_id: str | None) -> Comment
 
 async def _continue_session(
     tx: Transaction,
+    settings: AccountSettings,
     session: MessagingSession,
     body: str,
     client_message_id: str | None,
@@ -114,7 +116,9 @@ async def _continue_session(
 ) -> Comment:
     ticket = await lock_ticket_of(tx, session.conversation_id)
     if session.state is SessionState.INACTIVE:
-        await make_active(tx, session, ticket)
+        await make_active(tx, settings, session, ticket)
+    else:
+        await restart_timer(tx, settings, session, ticket)
     comment = await add_comment(
         tx,
         session.conversation_id,
@@ -125,8 +129,6 @@ async def _continue_session(
         client_message_id=client_message_id,
         attachment_ids=attachment_ids,
     )
-    session.last_customer_message_at = tx.now
-    await session.save(update_fields=["last_customer_message_at"])
     if ticket is not None:
         reopen(tx, ticket)
     return comment
@@ -142,7 +144,7 @@ async def _start_session(
 ) -> Comment:
     if not settings.messaging_enabled:
         raise ChannelUnavailable("Messaging is switched off.")
-    old = await _last_ticket(customer)
+    old = await last_ticket(customer)
     conversation = await Conversation.create(
         id=new_id(),
         account_id=tx.account_id,
@@ -158,6 +160,8 @@ async def _start_session(
         channel=Channel.MESSAGING,
         started_at=tx.now,
         last_customer_message_at=tx.now,
+        due_at=due_after(settings, tx.now, assigned=False),
+        with_bot=settings.first_responder is FirstResponder.BOT,
     )
     ticket: Ticket | None = None
     if settings.first_responder is FirstResponder.AGENT or settings.ticket_creation is TicketCreation.IMMEDIATE:
@@ -187,7 +191,7 @@ async def _start_session(
     )
 
 
-async def _last_ticket(customer: User) -> Ticket | None:
+async def last_ticket(customer: User) -> Ticket | None:
     """The ticket of the customer's last session, which has ended; the new one continues it (R72).
 
     The last by its number, not by its time: the clocks of two servers may disagree.

@@ -73,7 +73,7 @@ class SessionEnd:
     """The verdict of `end_session`. `event_id` is the one end event of the session, whoever ended it."""
 
     outcome: str
-    ticket_id: UUID
+    ticket_id: UUID | None
     session_id: UUID
     event_id: UUID
     comment_id: UUID | None
@@ -109,22 +109,34 @@ async def end_session(
         settings = await read_settings_locked(tx)
         actor = await confirm_actor(tx)
         ticket, session = await lock_for_end(tx, actor, ticket_id)
-        situation = await situation_of(settings, ticket, session)
-        check_can_end(actor, situation)
-        assert session is not None  # or check_can_end had raised
-        if session.state is SessionState.ENDED:
-            return await _already_ended(session, ticket)
-        check_version(ticket, expected_version)
-        if closing_message is not None:
-            check_can_comment(actor, situation, Channel.MESSAGING)
-        return await end_with_message(tx, settings, ticket, session, closing_message)
+        return await end_if_allowed(tx, settings, ticket, session, closing_message, expected_version)
 
     inputs = {"ticket_id": str(ticket_id), "closing_message": closing_message, "expected_version": expected_version}
     try:
         return await once(call, "endSession", inputs, SessionEnd, work)
     except (NotFound, Forbidden, Unauthenticated) as refusal:
-        await _log_refused_end(call, ticket_id, refusal)
+        await log_refused_end(call, f"Ticket {ticket_id}", refusal)
         raise
+
+
+async def end_if_allowed(
+    tx: Transaction,
+    settings: AccountSettings,
+    ticket: Ticket,
+    session: MessagingSession | None,
+    closing_message: str | None,
+    expected_version: int | None,
+) -> SessionEnd:
+    """The end of a locked session by an agent, if he may; or who had ended it."""
+    situation = await situation_of(settings, ticket, session)
+    check_can_end(tx.actor, situation)
+    assert session is not None  # or check_can_end had raised
+    if session.state is SessionState.ENDED:
+        return await already_ended(session, ticket)
+    check_version(ticket, expected_version)
+    if closing_message is not None:
+        check_can_comment(tx.actor, situation, Channel.MESSAGING)
+    return await end_with_message(tx, settings, ticket, session, closing_message)
 
 
 async def lock_for_end(tx: Transaction, actor: Actor, ticket_id: UUID) -> tuple[Ticket, MessagingSession | None]:
@@ -183,6 +195,7 @@ async def end_locked_session(
             state=SessionState.ENDED,
             inactive_reason=None,
             slot_kept=keeps_slot(settings),
+            due_at=None,
             ended_at=tx.now,
             end_reason=reason,
             ended_by_kind=by.kind.value,
@@ -206,9 +219,10 @@ async def end_locked_session(
     return ended
 
 
-async def _already_ended(session: MessagingSession, ticket: Ticket) -> SessionEnd:
+async def already_ended(session: MessagingSession, ticket: Ticket | None) -> SessionEnd:
+    """The verdict of ending what had ended before."""
     event = await Event.get(session_id=session.id, type=EventType.MESSAGING_SESSION_ENDED)
-    return SessionEnd(EndOutcome.ALREADY_ENDED.value, ticket.id, session.id, event.id, None, ())
+    return SessionEnd(EndOutcome.ALREADY_ENDED.value, ticket.id if ticket else None, session.id, event.id, None, ())
 
 
 async def _was_told(tx: Transaction, settings: AccountSettings, session: MessagingSession) -> bool:
@@ -222,10 +236,12 @@ async def _was_told(tx: Transaction, settings: AccountSettings, session: Messagi
     ).exists()
 
 
-async def _log_refused_end(call: Call, ticket_id: UUID, refusal: Refusal) -> None:
+async def log_refused_end(call: Call, target: str, refusal: Refusal) -> None:
+    """One line in the account's log (R30)."""
+
     async def work(tx: Transaction) -> None:
         reason = [{"field": "reason", "from": None, "to": refusal.code.value}]
-        await tx.log("SESSION_END_REFUSED", f"Ticket {ticket_id}", reason)
+        await tx.log("SESSION_END_REFUSED", target, reason)
 
     await unit_of_work(call, work)
 

@@ -11,6 +11,7 @@ from domain.actors import Actor
 from domain.capacity import Booking, recount
 from domain.errors import Forbidden, InvalidInput, StaleVersion
 from domain.idempotency import once
+from domain.inactivity import UNASSIGNED_MINUTES, move_timers
 from domain.locks import confirm_actor, lock_settings
 from domain.transactions import Call, Transaction
 from models import (
@@ -18,6 +19,7 @@ from models import (
     ActorKind,
     AgentAvailability,
     AgentStatus,
+    Bot,
     Deployment,
     EventType,
     FirstResponder,
@@ -38,6 +40,8 @@ MESSAGING_FIELDS = (
     "inactive_unassigned_after_minutes",
     "ticket_creation",
     "first_responder",
+    "customer_absence_seconds",
+    "close_solved_after_days",
 )
 ROUTING_FIELDS = (
     "routing_mode",
@@ -57,6 +61,8 @@ SECONDS = {"offer_seconds": (5, 3600), "agent_absence_seconds": (5, 24 * 3600)}
 MOST_CHATS = 1000
 MINUTES = ("remind_within_minutes", "inactive_after_minutes", "inactive_unassigned_after_minutes")
 MOST_MINUTES = 7 * 24 * 60
+# None switches off what these govern.
+LIMITS = {"customer_absence_seconds": 24 * 60 * 60, "close_solved_after_days": 3650}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +132,7 @@ async def _update(
         version = "messaging_version" if allowed is MESSAGING_FIELDS else "routing_version"
         if expected_version is not None and expected_version != getattr(settings, version):
             raise StaleVersion(getattr(settings, version))
+        await _check_bot(tx, values)
         changes = await _apply(tx, settings, values)
         if not changes:
             # A default that an admin confirms is no change (R9), but from now on it is the value that he saved (R5).
@@ -134,7 +141,10 @@ async def _update(
         setattr(settings, version, getattr(settings, version) + 1)
         setattr(settings, version.replace("version", "updated_at"), tx.now)
         await settings.save()
-        await _follow_routing(tx, settings, {change["field"] for change in changes})
+        changed_fields = {change["field"] for change in changes}
+        await _follow_routing(tx, settings, changed_fields)
+        if "inactive_after_minutes" in changed_fields:
+            await move_timers(tx.account_id, settings.inactive_after_minutes)
         await tx.log("SETTINGS_CHANGED", operation.removeprefix("update"), changes)
         messaging = allowed is MESSAGING_FIELDS
         tx.record(
@@ -145,6 +155,11 @@ async def _update(
 
     inputs = {"values": values, "expected_version": expected_version}
     return await once(call, operation, inputs, SettingsChange, work)
+
+
+async def _check_bot(tx: Transaction, values: dict[str, Any]) -> None:
+    if values.get("first_responder") is FirstResponder.BOT and not await Bot.exists(account_id=tx.account_id):
+        raise InvalidInput("There is no bot in this account. Save one first.", field=("firstResponder",))
 
 
 async def _apply(tx: Transaction, settings: AccountSettings, values: dict[str, Any]) -> list[dict[str, Any]]:
@@ -178,16 +193,21 @@ def _check_values(values: dict[str, Any], allowed: tuple[str, ...]) -> None:
     for name, value in values.items():
         if name not in allowed:
             raise InvalidInput(f"There is no setting {name!r} here.", field=(name,))
+        if name in LIMITS:
+            if value is not None and not 1 <= value <= LIMITS[name]:
+                raise InvalidInput(f"This lies between 1 and {LIMITS[name]}, or is null.", field=(_argument(name),))
+            continue
         if value is None and name not in MAY_BE_EMPTY:
             raise InvalidInput("A setting has a value; leave it out to keep the stored one.", field=(_argument(name),))
-        if value is FirstResponder.BOT:
-            raise InvalidInput("There is no bot in this account.", field=("firstResponder",))
         if name in SECONDS and not SECONDS[name][0] <= value <= SECONDS[name][1]:
             raise InvalidInput("Seconds lie between {} and {}.".format(*SECONDS[name]), field=(_argument(name),))
         if name == "chat_limit" and value is not None and not 1 <= value <= MOST_CHATS:
             raise InvalidInput(f"A limit lies between 1 and {MOST_CHATS}; null is none.", field=("chatLimit",))
         if name in MINUTES and not 1 <= value <= MOST_MINUTES:
             raise InvalidInput(f"Minutes lie between 1 and {MOST_MINUTES}.", field=(_argument(name),))
+        if name == "inactive_unassigned_after_minutes" and value != UNASSIGNED_MINUTES:
+            said = f"Sessions that nobody has always become inactive after {UNASSIGNED_MINUTES} minutes."
+            raise InvalidInput(said, field=(_argument(name),))
 
 
 def _argument(name: str) -> str:

@@ -7,13 +7,16 @@ from typing import Any
 from uuid import UUID
 
 from domain.actors import Actor
+from domain.control import HandOffReason, take_from_bot
 from domain.errors import Forbidden, InvalidInput, NotFound, SessionLive, StaleVersion, TicketClosed
 from domain.idempotency import once
+from domain.inactivity import move_timer, restart_timer
 from domain.locks import confirm_actor, find_ticket, hold_user, lock_session, lock_ticket, take_ticket_number
 from domain.settings import plain
 from domain.transactions import Call, Transaction
 from domain.visibility import customers_within_reach
 from models import (
+    AccountSettings,
     Channel,
     EventType,
     Group,
@@ -109,11 +112,21 @@ async def change_ticket(
     values = await _with_organization(tx, ticket, session, values)
     if values.get("assignee_id") and ticket.status is TicketStatus.NEW and status is None:
         values = {**values, "status": TicketStatus.OPEN}  # somebody has it now: it is no longer new
+    assignee = ticket.assignee_id
     for name in (*EDITABLE, "organization_id"):
         if name in values:
             set_field(tx, ticket, name, _clean(name, values[name]))
+    if session is not None and assignee != ticket.assignee_id:
+        await follow_assignee(tx, session, ticket)
     if session is not None and ticket.status in WAITING and session.state is SessionState.ACTIVE:
         await make_inactive(tx, session, ticket, InactiveReason.TICKET_STATUS)
+
+
+async def follow_assignee(tx: Transaction, session: MessagingSession, ticket: Ticket) -> None:
+    """A locked session whose ticket went to somebody else: its timer may be another, and a bot has to let go."""
+    await move_timer(session, ticket)
+    if ticket.assignee_id is not None:
+        await take_from_bot(tx, session, ticket, HandOffReason.AGENT)
 
 
 async def _with_organization(
@@ -183,9 +196,12 @@ async def make_inactive(
     await _change_state(tx, session, ticket, SessionState.INACTIVE, reason)
 
 
-async def make_active(tx: Transaction, session: MessagingSession, ticket: Ticket | None) -> None:
-    """INACTIVE → ACTIVE on a locked session: the customer wrote."""
+async def make_active(
+    tx: Transaction, settings: AccountSettings, session: MessagingSession, ticket: Ticket | None
+) -> None:
+    """INACTIVE → ACTIVE on a locked session: the customer wrote (R133)."""
     await _change_state(tx, session, ticket, SessionState.ACTIVE, None)
+    await restart_timer(tx, settings, session, ticket)
 
 
 async def _change_state(
@@ -196,8 +212,8 @@ async def _change_state(
     reason: InactiveReason | None,
 ) -> None:
     previous = session.state
-    session.state, session.inactive_reason = state, reason
-    await session.save(update_fields=["state", "inactive_reason"])
+    session.state, session.inactive_reason, session.due_at = state, reason, None
+    await session.save(update_fields=["state", "inactive_reason", "due_at"])
     tx.record(
         EventType.MESSAGING_SESSION_STATE_CHANGED,
         ticket=ticket,

@@ -3,6 +3,7 @@
 import strawberry
 
 from resolvers import (
+    bots,
     comments,
     customers,
     lifecycle,
@@ -46,6 +47,7 @@ class Query:
     agents = field(people.agents, description="Those who answer, by name.")
     groups = field(people.groups, description="The teams, by name.")
     roles = field(people.roles, description="The roles.")
+    bot = field(bots.bot, description="The account's bot; null while there is none.")
     capacity_rules = field(routing.capacity_rules, description="The capacity rules, by name.")
     queues = field(routing.queues, description="The queues, in the order in which they are asked.")
     capacity_ledger = field(
@@ -94,6 +96,15 @@ class Mutation:
     save_queue = mutation(routing.resolve_save_queue, description="Create a queue, or replace one.")
     delete_queue = mutation(routing.resolve_delete_queue, description="Delete a queue.")
     revoke_token = mutation(people.resolve_revoke_token, description="Make a token worthless and close its sockets.")
+    save_bot = mutation(bots.resolve_save_bot, description="Describe the account's bot.")
+    # a program that is the bot
+    reply_as_bot = mutation(bots.resolve_reply_as_bot, description="Answer a customer in the bot's name.")
+    hand_off_conversation = mutation(
+        bots.resolve_hand_off_conversation, description="Give a conversation to people, with a ticket."
+    )
+    end_conversation_as_bot = mutation(
+        bots.resolve_end_conversation_as_bot, description="End a conversation that the bot has."
+    )
     # the customer's widget
     send_message = mutation(customers.resolve_send_message, description="Write into the messaging channel.")
     edit_message = mutation(customers.resolve_edit_message, description="Correct a message of a live conversation.")

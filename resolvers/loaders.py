@@ -26,6 +26,7 @@ from domain.visibility import visible_tickets
 from models import (
     AccountSettings,
     Attachment,
+    Bot,
     CapacityRule,
     Channel,
     Comment,
@@ -77,6 +78,7 @@ def loaders_for(actor: Actor) -> Loaders:
         macros=DataLoader(_by(usable_macros(actor))),
         attachments=DataLoader(_attachments(actor)),
         attachments_of=DataLoader(_attachments_of(account)),
+        bots=DataLoader(_by(Bot.filter(account_id=account))),
         composers=DataLoader(_composers(actor)),
         work=DataLoader(_work(actor)),
         capacity_rules=DataLoader(_by(CapacityRule.filter(account_id=account))),

@@ -6,13 +6,14 @@ from uuid import UUID
 
 from strawberry import ID
 
+from domain.conversations import end_conversation
 from domain.errors import InvalidInput, Refusal, Unauthenticated
 from domain.sessions import MOST_AT_ONCE, EndOutcome, SessionEnd, end_session, preview_end
 from resolvers.answers import answering, staff
 from schema.context import Info
 from schema.errors import CallWarning, UserError
 from schema.events import event_of
-from schema.ids import decode_id
+from schema.ids import decode_id, decode_optional
 from schema.payloads import (
     EndSessionInput,
     EndSessionPayload,
@@ -31,25 +32,32 @@ async def session_end_preview(info: Info, ticket_id: ID) -> SessionEndPreview | 
 
 @answering(EndSessionPayload)
 async def resolve_end_session(info: Info, input: EndSessionInput) -> EndSessionPayload:
-    end = await end_session(
-        info.context.call(client_id=input.client_id, idempotency_key=input.idempotency_key),
-        decode_id("Ticket", input.ticket_id, field="ticketId"),
-        closing_message=input.closing_message,
-        expected_version=input.expected_version,
-    )
-    return await _payload(info, end)
+    return await _payload(info, await _end(info, input))
+
+
+async def _end(info: Info, input: EndSessionInput) -> SessionEnd:
+    call = info.context.call(client_id=input.client_id, idempotency_key=input.idempotency_key)
+    closing, version = input.closing_message, input.expected_version
+    ticket_id = decode_optional("Ticket", input.ticket_id, field="ticketId")
+    conversation_id = decode_optional("Conversation", input.conversation_id, field="conversationId")
+    if ticket_id is not None and conversation_id is None:
+        return await end_session(call, ticket_id, closing_message=closing, expected_version=version)
+    if conversation_id is not None and ticket_id is None:
+        return await end_conversation(call, conversation_id, closing_message=closing, expected_version=version)
+    raise InvalidInput("Name either the ticket or the conversation.", field=("ticketId",))
 
 
 async def _payload(info: Info, end: SessionEnd) -> EndSessionPayload:
     loaders = info.context.loaders
-    ticket = await loaders.tickets.load(end.ticket_id)
+    ticket = await loaders.tickets.load(end.ticket_id) if end.ticket_id else None
     payload = EndSessionPayload(
         outcome=EndOutcome(end.outcome), warnings=[CallWarning.of(code) for code in end.warnings]
     )
-    if ticket is not None:  # or the caller lost the ticket since; then the outcome is all that he may know
+    # If the caller lost the ticket since, the outcome is all that he may know.
+    if ticket is not None or end.ticket_id is None:
         session = await loaders.sessions_by_id.load(end.session_id)
         event = await loaders.events.load(end.event_id)
-        payload.ticket = Ticket.of(ticket)
+        payload.ticket = Ticket.of(ticket) if ticket else None
         payload.session = MessagingSession.of(session) if session else None
         payload.event = event_of(event) if event else None
     return payload

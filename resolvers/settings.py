@@ -48,6 +48,8 @@ async def resolve_update_messaging_settings(
         inactive_unassigned_after_minutes=input.inactive_unassigned_after_minutes,
         ticket_creation=input.ticket_creation,
         first_responder=input.first_responder,
+        customer_absence_seconds=input.customer_absence_seconds,
+        close_solved_after_days=input.close_solved_after_days,
     )
     change = await update_messaging_settings(_call(info, input), values, expected_version=input.expected_version)
     return UpdateMessagingSettingsPayload(changed=change.changed, messaging_settings=await messaging_settings(info))

@@ -62,6 +62,7 @@ class Loaders:
     macros: DataLoader[UUID, models.Macro | None]
     attachments: DataLoader[UUID, models.Attachment | None]
     attachments_of: DataLoader[UUID, list[models.Attachment]]
+    bots: DataLoader[UUID, models.Bot | None]
     composers: DataLoader[UUID, Composer | None]
     work: DataLoader[UUID, Work | None]
     capacity_rules: DataLoader[UUID, models.CapacityRule | None]

@@ -68,7 +68,9 @@ class Message(Node):
     @strawberry.field(description="Who wrote it.")
     async def author(self, info: Info) -> MessageAuthor:
         kind = SIDES.get(ActorKind(self.row.author_kind), MessageAuthorKind.AGENT)
-        user = await info.context.loaders.users.load(self.row.author_id) if self.row.author_id else None
+        loaders = info.context.loaders
+        known = loaders.bots if kind is MessageAuthorKind.BOT else loaders.users
+        user = await known.load(self.row.author_id) if self.row.author_id else None
         return MessageAuthor(kind=kind, name=user.name if user else "Support")
 
     @strawberry.field(description="Files that came with it, in the order of their uploads.")

@@ -23,6 +23,8 @@ strawberry.enum(models.UserKind, name="UserRole", description="What somebody is 
 strawberry.enum(models.SessionState, description="ENDED is for ever.")
 strawberry.enum(models.EndReason, description="Why a session ended.")
 strawberry.enum(models.InactiveReason, description="Why a session is inactive.")
+strawberry.enum(models.Control, description="Who answers. Nobody does after the end.")
+strawberry.enum(models.BotKind, description="RULES answers by keywords; HTTP is a program elsewhere.")
 strawberry.enum(EndOutcome, description="Whether this call ended the session.")
 strawberry.enum(RoutingOutcome, description="What became of the agent's slot.")
 strawberry.enum(models.TicketCreation, description="When a conversation gets its ticket.")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
 from uuid import UUID
 
 from strawberry import ID
 
 from domain.errors import InvalidId
+from domain.ids import global_id
 
 
 def encode_id(kind: str, identifier: UUID) -> ID:
-    return ID(urlsafe_b64encode(f"{kind}:{identifier}".encode()).decode().rstrip("="))
+    return ID(global_id(kind, identifier))
 
 
 def decode_any(value: str) -> tuple[str, UUID]:

@@ -40,9 +40,12 @@ class Payload:
     client_mutation_id: str | None = strawberry.field(default=None, description="As it was sent.")
 
 
-@strawberry.input(description="End the messaging session of a ticket.")
+@strawberry.input(description="End the messaging session of a ticket, or of a conversation.")
 class EndSessionInput:
-    ticket_id: ID
+    ticket_id: ID | None = strawberry.field(default=None, description="Either this or conversationId.")
+    conversation_id: ID | None = strawberry.field(
+        default=None, description="For admins: a conversation that a bot has alone, so that there is no ticket yet."
+    )
     closing_message: str | None = strawberry.field(
         default=None, description="Sent to the customer just before the end."
     )

@@ -29,6 +29,9 @@ SYSTEM_NAMES = {ActorKind.SYSTEM: "Deskwire", ActorKind.TRIGGER: "Trigger", Acto
 
 async def actor_of(info: Info, kind: ActorKind, identifier: object) -> Actor:
     """The actor that a row names by kind and id."""
+    if identifier is not None and kind is ActorKind.BOT:
+        bot = await info.context.loaders.bots.load(identifier)  # type: ignore[arg-type]
+        return Actor(kind=kind, id=None, name=bot.name if bot else SYSTEM_NAMES[kind])
     if identifier is None or kind in SYSTEM_NAMES:
         return Actor(kind=kind, id=None, name=SYSTEM_NAMES.get(kind, kind.value.title()))
     user = await info.context.loaders.users.load(identifier)  # type: ignore[arg-type]

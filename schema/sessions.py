@@ -9,7 +9,7 @@ import strawberry
 import models
 from domain.routing import RoutingOutcome
 from domain.sessions import EndPreview
-from models import ActorKind, EndReason, InactiveReason, SessionState, TicketStatus
+from models import ActorKind, Control, EndReason, InactiveReason, SessionState, TicketStatus
 from schema.context import Info
 from schema.ids import encode_id
 from schema.people import Actor, Node, actor_of
@@ -20,6 +20,7 @@ class MessagingSession(Node):
     row: strawberry.Private[models.MessagingSession]
     state: SessionState
     inactive_reason: InactiveReason | None
+    control: Control = strawberry.field(description="Who answers: the bot at first, if the account has one in front.")
     started_at: datetime
     ended_at: datetime | None
     end_reason: EndReason | None
@@ -31,6 +32,7 @@ class MessagingSession(Node):
             row=row,
             state=row.state,
             inactive_reason=row.inactive_reason,
+            control=row.control,
             started_at=row.started_at,
             ended_at=row.ended_at,
             end_reason=row.end_reason,

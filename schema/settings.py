@@ -34,6 +34,10 @@ class MessagingSettings:
     inactive_unassigned_after_minutes: int
     ticket_creation: TicketCreation
     first_responder: FirstResponder
+    customer_absence_seconds: int | None = strawberry.field(
+        description="A customer who left the page for so long is inactive. Null: nobody looks."
+    )
+    close_solved_after_days: int | None = strawberry.field(description="Null: solved tickets are never closed.")
     version: int
     updated_at: datetime
 
@@ -50,6 +54,8 @@ class MessagingSettings:
             inactive_unassigned_after_minutes=row.inactive_unassigned_after_minutes,
             ticket_creation=row.ticket_creation,
             first_responder=row.first_responder,
+            customer_absence_seconds=row.customer_absence_seconds,
+            close_solved_after_days=row.close_solved_after_days,
             version=row.messaging_version,
             updated_at=row.messaging_updated_at,
         )
@@ -101,6 +107,8 @@ class UpdateMessagingSettingsInput:
     inactive_unassigned_after_minutes: int | None = UNSET
     ticket_creation: TicketCreation | None = UNSET
     first_responder: FirstResponder | None = UNSET
+    customer_absence_seconds: int | None = UNSET
+    close_solved_after_days: int | None = UNSET
     expected_version: int | None = None
     idempotency_key: str | None = None
     client_id: str | None = None

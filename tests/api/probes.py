@@ -127,6 +127,14 @@ PROBES: dict[str, list[Probe]] = {
     "EndSessionInput.ticketId": [
         change("Ticket", "endSession", "ticketId", "outcome ticket { id subject } session { id } event { id }")
     ],
+    "EndSessionInput.conversationId": [
+        change(
+            "Conversation",
+            "endSession",
+            "conversationId",
+            "outcome ticket { id subject } session { id } event { id }",
+        )
+    ],
     "EndSessionsInput.ticketIds": [
         change("Ticket", "endSessions", "[ticketIds]", f"results {{ ticketId outcome {ERRORS} }}")
     ],
@@ -332,6 +340,27 @@ PROBES: dict[str, list[Probe]] = {
             customer="NOT_FOUND",
             more='reaction: "👍"',
         )
+    ],
+    "ReplyAsBotInput.conversationId": [
+        change(
+            "Conversation", "replyAsBot", "conversationId", "message { id body }", agents="FORBIDDEN", more='body: "x"'
+        )
+    ],
+    "ReplyAsBotInput.inReplyTo": [
+        change(
+            "Message",
+            "replyAsBot",
+            "inReplyTo",
+            "message { id body }",
+            agents="FORBIDDEN",
+            more=f'body: "x" conversationId: "{gid("Conversation", new_id())}"',
+        )
+    ],
+    "HandOffConversationInput.conversationId": [
+        change("Conversation", "handOffConversation", "conversationId", "ticket { id subject }", agents="FORBIDDEN")
+    ],
+    "EndConversationAsBotInput.conversationId": [
+        change("Conversation", "endConversationAsBot", "conversationId", "outcome", agents="FORBIDDEN")
     ],
     "CommentOnRequestInput.requestId": [
         change(

@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 
 from deskwire.schema import build_schema
 from domain.actors import Actor, load_actor
+from domain.bot_settings import save_bot
 from domain.deletion import delete_ticket
 from domain.macros import MacroAction, MacroActionKind, save_macro
 from domain.people import issue_token
@@ -23,6 +24,7 @@ from domain.transactions import Call
 from models import (
     CapacityRule,
     Comment,
+    MessagingSession,
     Offer,
     Permission,
     RoutingQueue,
@@ -36,6 +38,7 @@ from models import (
 from schema.context import Signal
 from schema.ids import decode_id
 from tests.api.stage import everything, gid
+from tests.bots import RULES
 from tests.client import Client, Closed, Socket
 from tests.conftest import SignIn
 from tests.factories import LIGHT, World
@@ -251,6 +254,22 @@ class Scene:
     async def request(self) -> Variables:
         return {"requestId": gid("Request", self.ended.id), "body": "And another thing."}
 
+    async def with_bot(self) -> Variables:
+        await save_bot(Call(self.world.admin), RULES)
+        return {}
+
+    async def bot(self) -> Variables:
+        return {"name": "Robin", "kind": "RULES"}
+
+    async def bots_conversation(self) -> Variables:
+        await self.with_bot()
+        ticket = await self.live()
+        await MessagingSession.filter(conversation_id=ticket.conversation_id).update(with_bot=True)
+        return {"conversationId": gid("Conversation", ticket.conversation_id)}
+
+    async def bots_reply(self) -> Variables:
+        return {**await self.bots_conversation(), "body": "…"}
+
     async def rating(self) -> Variables:
         return {"surveyId": gid("Survey", self.ended.id), "score": 5}
 
@@ -299,6 +318,7 @@ MATRIX: dict[str, Row] = {
     "suspendedMessages": query(
         "{ suspendedMessages(first: 9) { edges { node { id } } } }", Scene.nothing, NO, NO, NO, OK, OK
     ),
+    "bot": query("{ bot { id } }", Scene.with_bot, NO, NO, NO, OK, OK),
     "messagingSettings": query("{ messagingSettings { version } }", Scene.nothing, NO, NO, NO, OK, OK),
     "routingSettings": query("{ routingSettings { version } }", Scene.nothing, NO, NO, NO, OK, OK),
     "auditLog": query("{ auditLog(first: 9) { edges { node { id } } } }", Scene.nothing, NO, NO, NO, OK, OK),
@@ -349,6 +369,12 @@ MATRIX: dict[str, Row] = {
     "updateRoutingSettings": mutation("updateRoutingSettings", "changed", Scene.routing, NO, NO, NO, OK, NO),
     "revokeToken (one's own)": mutation("revokeToken", "revoked", Scene.own_token, OK, OK, OK, OK, OK),
     "revokeToken (another's)": mutation("revokeToken", "revoked", Scene.others_token, NONE, NONE, NONE, OK, OK),
+    "saveBot": mutation("saveBot", "bot { id }", Scene.bot, NO, NO, NO, OK, NO),
+    "replyAsBot": mutation("replyAsBot", "message { id }", Scene.bots_reply, NO, NO, NO, OK, OK),
+    "handOffConversation": mutation(
+        "handOffConversation", "ticket { id }", Scene.bots_conversation, NO, NO, NO, OK, OK
+    ),
+    "endConversationAsBot": mutation("endConversationAsBot", "outcome", Scene.bots_conversation, NO, NO, NO, OK, OK),
     "sendMessage": mutation("sendMessage", "message { id }", Scene.text, OK, NO, NO, NO, NO),
     "editMessage": mutation("editMessage", "message { id }", Scene.edit, OK, NO, NO, NO, NO),
     "reactToMessage": mutation("reactToMessage", "message { id }", Scene.reaction, OK, NO, NO, NO, NO),

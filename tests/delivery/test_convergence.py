@@ -19,6 +19,7 @@ from deskwire.schema import build_schema
 from domain.actors import Actor
 from domain.assignment import offer_to_all
 from domain.availability import set_status
+from domain.bot_settings import save_bot
 from domain.errors import Refusal
 from domain.lifecycle import close_ticket
 from domain.offers import open_offers
@@ -32,6 +33,7 @@ from models import (
     Comment,
     Group,
     InactiveReason,
+    MessagingSession,
     Organization,
     Ticket,
     TicketAccess,
@@ -39,6 +41,7 @@ from models import (
     new_id,
 )
 from schema.ids import encode_id
+from tests.bots import RULES
 from tests.conftest import SignIn
 from tests.delivery.folding import Follower, Row, Watcher
 from tests.delivery.stage import Stage, ticket_id, user_id
@@ -48,6 +51,7 @@ NO_TICKET = {
     "markRead",
     "rateConversation",
     "revokeToken",
+    "saveBot",
     "saveMacro",
     "sendTyping",
     "setAvailability",
@@ -130,6 +134,7 @@ MESSAGE = "mutation ($input: %sInput!) { %s(input: $input) { message { id } user
 REDACT = "mutation ($input: RedactCommentInput!) { redactComment(input: $input) { userErrors { code } } }"
 LIFECYCLE = "mutation ($input: %sInput!) { %s(input: $input) { userErrors { code } } }"
 REQUEST = "mutation ($input: CommentOnRequestInput!) { commentOnRequest(input: $input) { userErrors { code } } }"
+BOT = "mutation ($input: %sInput!) { %s(input: $input) { userErrors { code } } }"
 EDIT = MESSAGE % ("EditMessage", "editMessage")
 DELETE = MESSAGE % ("DeleteMessage", "deleteMessage")
 REACT = MESSAGE % ("ReactToMessage", "reactToMessage")
@@ -209,6 +214,31 @@ async def writes(cast: Cast, ticket: Ticket) -> None:
     await cast.stage.do(cast.customer, "SendMessage", body="Hello?")
     await cast.stage.world.end(ticket, cast.stage.world.admin)
     await cast.stage.do(cast.customer, "SendMessage", body="A new one")
+
+
+async def gives_to_the_bot(cast: Cast, ticket: Ticket) -> str:
+    """The conversation's global id."""
+    await save_bot(Call(cast.stage.world.admin), RULES)
+    await MessagingSession.filter(conversation_id=ticket.conversation_id).update(with_bot=True)
+    return encode_id("Conversation", ticket.conversation_id)
+
+
+async def replies_as_the_bot(cast: Cast, ticket: Ticket) -> None:
+    conversation = await gives_to_the_bot(cast, ticket)
+    await cast.stage.do(
+        cast.stage.world.admin, BOT % ("ReplyAsBot", "replyAsBot"), conversationId=conversation, body="…"
+    )
+
+
+async def hands_off(cast: Cast, ticket: Ticket) -> None:
+    mutation = BOT % ("HandOffConversation", "handOffConversation")
+    conversation = await gives_to_the_bot(cast, ticket)
+    await cast.stage.do(cast.stage.world.admin, mutation, conversationId=conversation, note="…")
+
+
+async def ends_as_the_bot(cast: Cast, ticket: Ticket) -> None:
+    mutation = BOT % ("EndConversationAsBot", "endConversationAsBot")
+    await cast.stage.do(cast.stage.world.admin, mutation, conversationId=await gives_to_the_bot(cast, ticket))
 
 
 async def changes_settings(cast: Cast, ticket: Ticket) -> None:
@@ -314,6 +344,7 @@ SCENES: dict[str, Scene] = {
     "deleteMessage": deletes,
     "deleteTicket": deletes_a_ticket,
     "editMessage": edits,
+    "endConversationAsBot": ends_as_the_bot,
     "endSession": ends,
     "endSessions": ends_many,
     "liftSuspension": lifts,
@@ -322,6 +353,8 @@ SCENES: dict[str, Scene] = {
     "reactToMessage": reacts,
     "redactComment": redacts,
     "restoreTicket": restores_a_ticket,
+    "handOffConversation": hands_off,
+    "replyAsBot": replies_as_the_bot,
     "sendMessage": writes,
     "suspendUser": suspends,
     "updateMessagingSettings": changes_settings,
