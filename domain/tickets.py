@@ -134,6 +134,15 @@ def set_field(tx: Transaction, ticket: Ticket, name: str, value: Any) -> None:
     tx.record(EventType.TICKET_FIELD_CHANGED, ticket=ticket, field=shown, **{"from": plain(before), "to": plain(value)})
 
 
+def set_routing_channel(tx: Transaction, ticket: Ticket, channel: Channel) -> None:
+    """Let a locked ticket be routed, and count, as one of another channel; messaging stays usable (R102)."""
+    before = ticket.routing_channel
+    if before is channel:
+        return
+    ticket.routing_channel = channel
+    tx.record(EventType.ROUTING_CHANNEL_CHANGED, ticket=ticket, **{"from": plain(before), "to": plain(channel)})
+
+
 def reopen(tx: Transaction, ticket: Ticket) -> None:
     """The customer wrote: a ticket that waits or is solved is open again (R82)."""
     if ticket.status in WAITING:

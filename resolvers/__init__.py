@@ -2,7 +2,19 @@
 
 import strawberry
 
-from resolvers import comments, customers, macros, nodes, people, sessions, settings, tickets
+from resolvers import (
+    comments,
+    customers,
+    macros,
+    nodes,
+    people,
+    sessions,
+    settings,
+    surveys,
+    tickets,
+    triggers,
+    webhooks,
+)
 
 field = strawberry.field
 mutation = strawberry.mutation
@@ -29,6 +41,9 @@ class Query:
     agents = field(people.agents, description="Those who answer, by name.")
     groups = field(people.groups, description="The teams, by name.")
     roles = field(people.roles, description="The roles.")
+    triggers = field(triggers.triggers, description="What happens by itself, in the order in which it runs.")
+    satisfaction = field(surveys.satisfaction, description="What the surveys say.")
+    webhooks = field(webhooks.webhooks, description="The addresses that triggers can notify, the oldest first.")
     # the customer's widget
     my_conversations = field(customers.my_conversations, description="The customer's conversations, the newest first.")
     my_requests = field(customers.my_requests, description="The customer's requests, the newest first.")
@@ -56,6 +71,9 @@ class Mutation:
         settings.resolve_update_routing_settings, description="Change settings of routing."
     )
     revoke_token = mutation(people.resolve_revoke_token, description="Make a token worthless and close its sockets.")
+    save_trigger = mutation(triggers.resolve_save_trigger, description="Create a trigger, or replace one.")
+    delete_trigger = mutation(triggers.resolve_delete_trigger, description="Delete a trigger.")
+    create_webhook = mutation(webhooks.resolve_create_webhook, description="Register an address to be notified.")
     # the customer's widget
     send_message = mutation(customers.resolve_send_message, description="Write into the messaging channel.")
     edit_message = mutation(customers.resolve_edit_message, description="Correct a message of a live conversation.")
@@ -64,4 +82,4 @@ class Mutation:
     comment_on_request = mutation(
         customers.resolve_comment_on_request, description="Comment on one's own request in the help centre."
     )
-    rate_conversation = mutation(customers.resolve_rate_conversation, description="Answer a survey.")
+    rate_conversation = mutation(surveys.resolve_rate_conversation, description="Answer a survey.")

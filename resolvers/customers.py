@@ -7,7 +7,6 @@ from uuid import UUID
 
 from domain.comments import ChangedMessage, comment_on_request, delete_message, edit_message, react_to_message
 from domain.customers import conversations_page, requests_page
-from domain.errors import NotFound
 from domain.messages import send_message
 from resolvers.answers import answering, customer
 from schema.context import Info
@@ -19,8 +18,6 @@ from schema.customers import (
     DeleteMessageInput,
     EditMessageInput,
     Message,
-    RateConversationInput,
-    RateConversationPayload,
     ReactToMessageInput,
     Request,
     SendMessageInput,
@@ -89,10 +86,3 @@ async def resolve_comment_on_request(info: Info, input: CommentOnRequestInput) -
     posted = await comment_on_request(call, request_id, body=input.body)
     row = await info.context.loaders.tickets.load(posted.ticket_id)
     return CommentOnRequestPayload(request=Request.of(row) if row else None)
-
-
-@answering(RateConversationPayload)
-async def resolve_rate_conversation(info: Info, input: RateConversationInput) -> RateConversationPayload:
-    customer(info)
-    # No survey is ever offered yet, so none can be answered.
-    raise NotFound(field=("surveyId",))

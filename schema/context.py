@@ -60,6 +60,11 @@ class Loaders:
     messages: DataLoader[Tailpiece, list[models.Comment]]
     macros: DataLoader[UUID, models.Macro | None]
     composers: DataLoader[UUID, Composer | None]
+    triggers: DataLoader[UUID, models.Trigger | None]
+    surveys: DataLoader[UUID, models.Survey | None]
+    open_surveys: DataLoader[UUID, models.Survey | None]
+    webhooks: DataLoader[UUID, models.Webhook | None]
+    deliveries: DataLoader[tuple[UUID, int], list[models.OutboundCall]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,10 @@ SYSTEM_NAMES = {ActorKind.SYSTEM: "Deskwire", ActorKind.TRIGGER: "Trigger", Acto
 
 async def actor_of(info: Info, kind: ActorKind, identifier: object) -> Actor:
     """The actor that a row names by kind and id."""
+    if kind is ActorKind.TRIGGER and identifier is not None:
+        trigger = await info.context.loaders.triggers.load(identifier)  # type: ignore[arg-type]
+        name = trigger.title if trigger else SYSTEM_NAMES[kind]
+        return Actor(kind=kind, id=encode_id("Trigger", identifier), name=name)  # type: ignore[arg-type]
     if identifier is None or kind in SYSTEM_NAMES:
         return Actor(kind=kind, id=None, name=SYSTEM_NAMES.get(kind, kind.value.title()))
     user = await info.context.loaders.users.load(identifier)  # type: ignore[arg-type]
