@@ -168,14 +168,45 @@ async def _run(tx: Transaction, occasion: Occasion) -> bool:
     if trigger is None or ticket.deleted_at is not None or not hold(trigger.conditions, facts):
         return await _leave(run)
     run = run or await _new(tx, occasion)
-    if run.depth > DEEPEST:
-        await _fail(tx, run, ticket, DEPTH)
+    if await _stops_here(tx, run, ticket):
         return False
     await Work(tx, settings, ticket, session, occasion.events).do(trigger.actions)
     run.state, run.next_attempt_at, run.error = RunState.DONE, None, None
     run.effect_audit_id, run.at = tx.audit_id, tx.now
     await run.save()
     return True
+
+
+async def _stops_here(tx: Transaction, run: TriggerRun, ticket: Ticket) -> bool:
+    """Whether triggers have started each other for long enough: a chain is DEEPEST long, and of all the runs that one
+    update led to, each trigger has so many. The second matters when each starts several: those would multiply.
+    """
+    if run.depth == 1:
+        return False
+    mine = [each for each in await _relatives(tx, run) if each.trigger_id == run.trigger_id]
+    if run.depth <= DEEPEST and len(mine) < DEEPEST:
+        return False
+    if any(each.error == DEPTH for each in mine):  # said already
+        run.state, run.error = RunState.FAILED, DEPTH
+        await run.save()
+    else:
+        await _fail(tx, run, ticket, DEPTH)
+    return True
+
+
+async def _relatives(tx: Transaction, run: TriggerRun) -> list[TriggerRun]:
+    """All runs that the update led to which somebody made, and which led to this run."""
+    audit_id = run.audit_id
+    while (cause := await TriggerRun.filter(effect_audit_id=audit_id).first()) is not None:
+        audit_id = cause.audit_id
+    triggers = await Trigger.filter(account_id=tx.account_id).values_list("id", flat=True)
+    found: list[TriggerRun] = []
+    audits = [audit_id]
+    while audits:
+        children = await TriggerRun.filter(trigger_id__in=triggers, audit_id__in=audits)
+        found += children
+        audits = [child.effect_audit_id for child in children if child.effect_audit_id is not None]
+    return found
 
 
 async def _earlier(tx: Transaction, occasion: Occasion) -> TriggerRun | None:

@@ -34,7 +34,7 @@ Clock = Callable[[], datetime]
 
 
 def webhook_client() -> httpx.AsyncClient:
-    """The client to make the calls with: no proxy of the environment, no redirects, no cookies that stay."""
+    """The client to make the calls with: no proxy of the environment, and no redirects."""
     return httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=TIMEOUT)
 
 
