@@ -10,9 +10,14 @@ from schema.events import (
     MessagingSessionEnded,
     MessagingSessionStateChanged,
     OtherTicketEvent,
+    RoutingChannelChanged,
+    SurveyAnswered,
+    SurveyOffered,
+    SurveySkipped,
     TicketCommentAdded,
     TicketCommentChanged,
     TicketFieldChanged,
+    TriggerFailed,
 )
 from subscriptions.fields import Subscription
 
@@ -23,6 +28,11 @@ EVENTS = [
     TicketCommentAdded,
     TicketCommentChanged,
     TicketFieldChanged,
+    RoutingChannelChanged,
+    SurveyOffered,
+    SurveySkipped,
+    SurveyAnswered,
+    TriggerFailed,
 ]
 
 

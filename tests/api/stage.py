@@ -12,6 +12,7 @@ from domain.actors import Actor
 from domain.macros import MacroAction, MacroActionKind, save_macro
 from domain.people import issue_token
 from domain.transactions import Call
+from domain.triggers import TriggerAction, TriggerActionKind, save_trigger
 from models import (
     AccountSettings,
     Channel,
@@ -23,10 +24,13 @@ from models import (
     MessagingSession,
     OutboundEmail,
     ReadMark,
+    Survey,
+    SurveyState,
     Ticket,
     Token,
+    Trigger,
     User,
-    new_id,
+    Webhook,
     utc_now,
 )
 from schema.ids import encode_id
@@ -35,7 +39,10 @@ from tests.factories import World, columns
 SECRET = "Geheimnis"
 """Part of every text of a stage: an answer that holds it gave something away."""
 
-TABLES = (AccountSettings, Comment, Event, Group, Macro, MessagingSession, OutboundEmail, ReadMark, Ticket, Token, User)
+TABLES = (
+    *(AccountSettings, Comment, Event, Group, Macro, MessagingSession, OutboundEmail, ReadMark, Ticket, Token, User),
+    *(Survey, Trigger, Webhook),
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,8 @@ class Stage:
     message: UUID
     macro: UUID
     token: UUID
+    survey: UUID
+    trigger: UUID
 
     @classmethod
     async def set(cls, world: World) -> Stage:
@@ -66,7 +75,23 @@ class Stage:
         macro = await save_macro(Call(world.admin), title=f"{SECRET} macro", actions=actions, shared=False)
         token = await issue_token(await User.get(id=world.admin.id), f"{SECRET} token", utc_now())
         ticket = await Ticket.get(id=ticket.id)
-        return cls(world, agent, customer, group, ticket, note, message.id, macro.macro_id, token.token_id)
+        survey = await Survey.create(
+            account_id=world.id,
+            ticket_id=ticket.id,
+            end_user_id=customer.id,
+            number=1,
+            state=SurveyState.OFFERED,
+            question=f"{SECRET} question",
+            created_at=utc_now(),
+        )
+        trigger = await save_trigger(
+            Call(world.admin),
+            title=f"{SECRET} trigger",
+            conditions=[{"match": "ALL", "rules": [{"subject": "STATUS", "operator": "CHANGED", "value": None}]}],
+            actions=[TriggerAction(TriggerActionKind.INTERNAL_NOTE, f"{SECRET} text")],
+        )
+        ids = (note, message.id, macro.macro_id, token.token_id, survey.id, trigger.trigger_id)
+        return cls(world, agent, customer, group, ticket, *ids)
 
     async def ids(self) -> dict[str, UUID]:
         """The identifier of one row of each kind that has global ids."""
@@ -85,7 +110,8 @@ class Stage:
             "Group": self.group.id,
             "Macro": self.macro,
             "Token": self.token,
-            "Survey": new_id(),  # there are none yet
+            "Survey": self.survey,
+            "Trigger": self.trigger,
         }
 
     async def more(self) -> Ticket:

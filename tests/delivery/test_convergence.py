@@ -23,18 +23,33 @@ from domain.people import set_groups, set_organizations, set_role, update_role
 from domain.sessions import mark_inactive
 from domain.tickets import update_ticket
 from domain.transactions import Call
-from models import Channel, Comment, Group, InactiveReason, Organization, Ticket, TicketAccess, TicketStatus, new_id
+from models import (
+    Channel,
+    Comment,
+    Group,
+    InactiveReason,
+    Organization,
+    Survey,
+    Ticket,
+    TicketAccess,
+    TicketStatus,
+    Trigger,
+    new_id,
+)
 from schema.ids import encode_id
+from tests.automation import settle
 from tests.conftest import SignIn
 from tests.delivery.folding import Follower, Row, Watcher
 from tests.delivery.stage import Stage, ticket_id, user_id
 from tests.factories import AGENT, World
 
 NO_TICKET = {
+    "createWebhook",
+    "deleteTrigger",
     "markRead",
-    "rateConversation",
     "revokeToken",
     "saveMacro",
+    "saveTrigger",
     "sendTyping",
     "setAvailability",
     "updateRoutingSettings",
@@ -115,6 +130,18 @@ DELETE = MESSAGE % ("DeleteMessage", "deleteMessage")
 REACT = MESSAGE % ("ReactToMessage", "reactToMessage")
 
 
+ASK: Row = {
+    "title": "Ask",
+    "conditions": [{"rules": [{"subject": "END_REASON", "operator": "CHANGED_TO", "value": "AGENT"}]}],
+    "actions": [{"kind": "SEND_SURVEY"}],
+}
+TAG: Row = {
+    "title": "Tag",
+    "conditions": [{"rules": [{"subject": "EVENT", "operator": "IS", "value": "SURVEY_ANSWERED"}]}],
+    "actions": [{"kind": "ADD_TAGS", "value": "rated"}, {"kind": "SET_ROUTING_CHANNEL", "value": "EMAIL"}],
+}
+
+
 async def ends(cast: Cast, ticket: Ticket) -> None:
     await cast.stage.do(cast.stage.world.admin, "EndSession", ticketId=ticket_id(ticket), closingMessage="Good bye")
 
@@ -191,6 +218,19 @@ async def writes(cast: Cast, ticket: Ticket) -> None:
     await cast.stage.do(cast.customer, "SendMessage", body="A new one")
 
 
+async def is_asked(cast: Cast, ticket: Ticket) -> None:
+    """By triggers: one asks after an end, the other tags what was answered."""
+    admin = cast.stage.world.admin
+    await cast.stage.do(admin, "SaveTrigger", **ASK)
+    await cast.stage.do(admin, "SaveTrigger", **TAG)
+    await cast.stage.world.end(ticket, admin)
+    await settle()
+    survey = await Survey.get(ticket_id=ticket.id)
+    await cast.stage.do(cast.customer, "RateConversation", surveyId=encode_id("Survey", survey.id), score="BAD")
+    await settle()
+    await Trigger.all().update(active=False)
+
+
 async def changes_settings(cast: Cast, ticket: Ticket) -> None:
     await cast.stage.do(cast.stage.world.admin, "UpdateMessagingSettings", agentsCanEndSessions=False)
 
@@ -222,6 +262,7 @@ SCENES: dict[str, Scene] = {
     "endSession": ends,
     "endSessions": ends_many,
     "postComment": posts,
+    "rateConversation": is_asked,
     "reactToMessage": reacts,
     "redactComment": redacts,
     "sendMessage": writes,
