@@ -26,11 +26,11 @@ from schema.tickets import Ticket
 
 
 async def session_end_preview(info: Info, ticket_id: ID) -> SessionEndPreview | None:
-    identifier = decode_id("Ticket", ticket_id, field="ticketId")
-    preview = await preview_end(staff(info), identifier)
+    actor, identifier = staff(info), decode_id("Ticket", ticket_id, field="ticketId")
+    preview = await preview_end(actor, identifier)
     if preview is None:
         return None
-    asks = preview.allowed and await end_would_send_survey(info.context.actor, identifier)
+    asks = preview.allowed and await end_would_send_survey(actor, identifier)
     return SessionEndPreview.of(preview, survey_will_be_sent=asks)
 
 

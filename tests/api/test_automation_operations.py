@@ -31,6 +31,8 @@ query ($id: ID!) { ticket(id: $id) { events(first: 50) { edges { node {
 """
 CONVERSATIONS = "{ myConversations(first: 9) { edges { node { id survey { id question } } } } }"
 
+Answer = dict[str, Any]
+
 
 async def history(client: Client, ticket_id: Any) -> list[dict[str, Any]]:
     answer = await client.ask(HISTORY, {"id": gid("Ticket", ticket_id)})
@@ -67,7 +69,7 @@ async def test_an_admin_saves_and_lists_triggers(world: World, sign_in: SignIn) 
         str(agent.id),
         str((await Webhook.get()).id),
     ]
-    either = [{"match": "ANY", "rules": [*conditions[0]["rules"][:1], ENDED_BY_AGENT]}]  # type: ignore[index]
+    either = [{"match": "ANY", "rules": [*conditions[0]["rules"][:1], ENDED_BY_AGENT]}]
     payload = await admin.do("SaveTrigger", id=saved["id"], title="Ask", conditions=either, actions=actions[:1])
     assert payload["trigger"] == {"id": saved["id"], "title": "Ask", "hints": []}
     deleted = await admin.ask(
@@ -112,8 +114,8 @@ async def test_the_customer_finds_the_survey_again_and_answers_it(world: World, 
     customer = await world.customer()
     ticket = await world.live_ticket(customer=customer)
     client, admin = await sign_in(customer), await sign_in(world.admin)
-    conversation = {"id": gid("Conversation", ticket.conversation_id), "survey": None}
-    page = {"data": {"myConversations": {"edges": [{"node": conversation}]}}}
+    conversation: Answer = {"id": gid("Conversation", ticket.conversation_id), "survey": None}
+    page: Answer = {"data": {"myConversations": {"edges": [{"node": conversation}]}}}
     assert await client.ask(CONVERSATIONS) == page
     await world.end(ticket, world.admin)
     await settle()

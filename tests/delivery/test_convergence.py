@@ -228,7 +228,7 @@ async def is_asked(cast: Cast, ticket: Ticket) -> None:
     survey = await Survey.get(ticket_id=ticket.id)
     await cast.stage.do(cast.customer, "RateConversation", surveyId=encode_id("Survey", survey.id), score="BAD")
     await settle()
-    await Trigger.all().update(active=False)
+    await Trigger.filter(active=True).update(active=False)
 
 
 async def changes_settings(cast: Cast, ticket: Ticket) -> None:

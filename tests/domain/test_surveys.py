@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -56,7 +57,7 @@ async def solve(world: World, ticket: Ticket, status: TicketStatus = TicketStatu
     await update_ticket(Call(world.admin), ticket.id, {"status": status})
 
 
-async def asked(world: World, **more: object) -> tuple[Ticket, Survey]:
+async def asked(world: World, **more: Any) -> tuple[Ticket, Survey]:
     """A ticket whose session ended, and the survey about it."""
     await trigger(world, every(ENDED_BY_AGENT), SURVEY)
     ticket = await world.ended_ticket(**more)
