@@ -54,6 +54,11 @@ TITLES = {
     "AccountAudit": "As an admin: what was changed",
     "People": "As an admin: people, groups, roles",
     "SaveMacro": "As an admin: save a macro",
+    "Automation": "As an admin: macros and triggers",
+    "SaveTrigger": "As an admin: ask the customer when an agent ends",
+    "Satisfaction": "As an admin: what customers think",
+    "CreateWebhook": "As an admin: register a webhook",
+    "Webhooks": "As an admin: webhooks and their deliveries",
     "TicketPage": "As a partner: tickets with their last events",
 }
 
@@ -94,9 +99,17 @@ def variables_for(name: str, tickets: dict[str, str]) -> dict[str, Any]:
         "ApplyMacro": {"input": {"ticketId": live, "macroId": "an id from the macros query"}},
         "SetAvailability": {"input": {"status": "ONLINE"}},
         "SendMessage": {"input": {"body": "Hello, is anybody there?"}},
-        "RateConversation": {"input": {"surveyId": "the id of an offered survey", "score": 5}},
+        "RateConversation": {"input": {"surveyId": "the id of an offered survey", "score": "GOOD"}},
         "UpdateMessagingSettings": {"input": {"agentsCanEndSessions": False}},
         "UpdateRoutingSettings": {"input": {"mode": "OMNICHANNEL"}},
+        "SaveTrigger": {
+            "input": {
+                "title": "Ask after an agent's end",
+                "conditions": [{"rules": [{"subject": "END_REASON", "operator": "CHANGED_TO", "value": "AGENT"}]}],
+                "actions": [{"kind": "SEND_SURVEY"}],
+            }
+        },
+        "CreateWebhook": {"input": {"url": "https://hooks.example.com/deskwire", "eventTypes": []}},
         "SaveMacro": {"input": {"title": "Thanks", "actions": [{"kind": "PUBLIC_REPLY", "value": "Thank you!"}]}},
     }
     paged = {"TicketList", "MyConversations", "AccountAudit", "TicketPage"}

@@ -11,10 +11,15 @@ from schema.events import (
     MessagingSessionStateChanged,
     OtherTicketEvent,
     RequesterSuspensionChanged,
+    RoutingChannelChanged,
+    SurveyAnswered,
+    SurveyOffered,
+    SurveySkipped,
     TicketCommentAdded,
     TicketCommentChanged,
     TicketFieldChanged,
     TicketMerged,
+    TriggerFailed,
 )
 from subscriptions.fields import Subscription
 
@@ -27,6 +32,11 @@ EVENTS = [
     TicketCommentChanged,
     TicketFieldChanged,
     TicketMerged,
+    RoutingChannelChanged,
+    SurveyOffered,
+    SurveySkipped,
+    SurveyAnswered,
+    TriggerFailed,
 ]
 
 

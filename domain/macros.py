@@ -265,6 +265,11 @@ class _Run:
         self.end_outcome = end.outcome
 
 
+def placeholders_in(text: str) -> set[str]:
+    """The names of the placeholders of a text, known or not."""
+    return set(_PLACEHOLDER.findall(text))
+
+
 def filled(text: str, ticket: Ticket, requester: User, agent: User) -> str:
     """The text with its placeholders replaced. Unknown ones were refused when the macro was saved."""
     return _PLACEHOLDER.sub(lambda match: PLACEHOLDERS[match[1]](ticket, requester, agent), text)

@@ -13,8 +13,11 @@ from resolvers import (
     routing,
     sessions,
     settings,
+    surveys,
     suspension,
     tickets,
+    triggers,
+    webhooks,
 )
 
 field = strawberry.field
@@ -53,6 +56,9 @@ class Query:
     capacity_ledger = field(
         routing.capacity_ledger, description="Every change of an agent's work counts, the newest first."
     )
+    triggers = field(triggers.triggers, description="What happens by itself, in the order in which it runs.")
+    satisfaction = field(surveys.satisfaction, description="What the surveys say.")
+    webhooks = field(webhooks.webhooks, description="The addresses that triggers can notify, the oldest first.")
     # the customer's widget
     my_conversations = field(customers.my_conversations, description="The customer's conversations, the newest first.")
     my_requests = field(customers.my_requests, description="The customer's requests, the newest first.")
@@ -105,6 +111,9 @@ class Mutation:
     end_conversation_as_bot = mutation(
         bots.resolve_end_conversation_as_bot, description="End a conversation that the bot has."
     )
+    save_trigger = mutation(triggers.resolve_save_trigger, description="Create a trigger, or replace one.")
+    delete_trigger = mutation(triggers.resolve_delete_trigger, description="Delete a trigger.")
+    create_webhook = mutation(webhooks.resolve_create_webhook, description="Register an address to be notified.")
     # the customer's widget
     send_message = mutation(customers.resolve_send_message, description="Write into the messaging channel.")
     edit_message = mutation(customers.resolve_edit_message, description="Correct a message of a live conversation.")
@@ -113,4 +122,4 @@ class Mutation:
     comment_on_request = mutation(
         customers.resolve_comment_on_request, description="Comment on one's own request in the help centre."
     )
-    rate_conversation = mutation(customers.resolve_rate_conversation, description="Answer a survey.")
+    rate_conversation = mutation(surveys.resolve_rate_conversation, description="Answer a survey.")

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from domain.comments import ChangedMessage, comment_on_request, delete_message, edit_message, react_to_message
 from domain.customers import conversations_page, requests_page
-from domain.errors import NotFound
 from domain.messages import send_message
 from domain.suspended_messages import as_if_sent
 from resolvers.answers import answering, customer
@@ -21,8 +20,6 @@ from schema.customers import (
     DeleteMessageInput,
     EditMessageInput,
     Message,
-    RateConversationInput,
-    RateConversationPayload,
     ReactToMessageInput,
     Request,
     SendMessageInput,
@@ -94,10 +91,3 @@ async def resolve_comment_on_request(info: Info, input: CommentOnRequestInput) -
     posted = await comment_on_request(call, request_id, body=input.body, attachment_ids=files)
     row = await info.context.loaders.tickets.load(posted.ticket_id)
     return CommentOnRequestPayload(request=Request.of(row) if row else None)
-
-
-@answering(RateConversationPayload)
-async def resolve_rate_conversation(info: Info, input: RateConversationInput) -> RateConversationPayload:
-    customer(info)
-    # No survey is ever offered yet, so none can be answered.
-    raise NotFound(field=("surveyId",))

@@ -23,6 +23,7 @@ from domain.composer import Composer, Situation, composer_for
 from domain.macros import usable_macros
 from domain.settings import may_agents_end_sessions
 from domain.visibility import visible_tickets
+from domain.webhooks import last_deliveries
 from models import (
     AccountSettings,
     Attachment,
@@ -35,12 +36,17 @@ from models import (
     Group,
     GroupMembership,
     MessagingSession,
+    OutboundCall,
     Role,
     RoutingQueue,
+    Survey,
+    SurveyState,
     Ticket,
+    Trigger,
     User,
     UserKind,
     Visibility,
+    Webhook,
 )
 from models.base import Row
 from models.database import READER
@@ -84,6 +90,11 @@ def loaders_for(actor: Actor) -> Loaders:
         capacity_rules=DataLoader(_by(CapacityRule.filter(account_id=account))),
         queues=DataLoader(_by(RoutingQueue.filter(account_id=account))),
         merged_tickets=DataLoader(_merged_tickets(account)),
+        triggers=DataLoader(_by(Trigger.filter(account_id=account))),
+        surveys=DataLoader(_by(Survey.filter(account_id=account))),
+        open_surveys=DataLoader(_open_surveys(account)),
+        webhooks=DataLoader(_by(Webhook.filter(account_id=account))),
+        deliveries=DataLoader(_deliveries(account)),
     )
 
 
@@ -291,5 +302,32 @@ def _composers(actor: Actor) -> Batch[UUID, Composer | None]:
             )
 
         return [composer(tickets.get(ticket_id)) for ticket_id in ticket_ids]
+
+    return batch
+
+
+def _open_surveys(account: UUID) -> Batch[UUID, Survey | None]:
+    """Of each conversation, the survey that waits for its answer."""
+
+    async def batch(conversations: list[UUID]) -> list[Survey | None]:
+        waiting = Survey.filter(account_id=account, state=SurveyState.OFFERED)
+        rows = (
+            await waiting.filter(session__conversation_id__in=conversations)
+            .order_by("number")
+            .select_related("session")
+        )
+        found = {row.session.conversation_id: row for row in rows}
+        return [found.get(conversation) for conversation in conversations]
+
+    return batch
+
+
+def _deliveries(account: UUID) -> Batch[tuple[UUID, int], list[OutboundCall]]:
+    """Of each webhook, its last so many deliveries."""
+
+    async def batch(keys: list[tuple[UUID, int]]) -> list[list[OutboundCall]]:
+        rows = await last_deliveries(account, [webhook for webhook, _ in keys], max(most for _, most in keys))
+        of_webhook = _grouped(rows, "webhook_id")
+        return [of_webhook[webhook][-most:] for webhook, most in keys]
 
     return batch

@@ -9,6 +9,7 @@ from strawberry import ID
 from domain.conversations import end_conversation
 from domain.errors import InvalidInput, Refusal, Unauthenticated
 from domain.sessions import MOST_AT_ONCE, EndOutcome, SessionEnd, end_session, preview_end
+from domain.surveys import end_would_send_survey
 from resolvers.answers import answering, staff
 from schema.context import Info
 from schema.errors import CallWarning, UserError
@@ -26,8 +27,12 @@ from schema.tickets import Ticket
 
 
 async def session_end_preview(info: Info, ticket_id: ID) -> SessionEndPreview | None:
-    preview = await preview_end(staff(info), decode_id("Ticket", ticket_id, field="ticketId"))
-    return SessionEndPreview.of(preview) if preview else None
+    actor, identifier = staff(info), decode_id("Ticket", ticket_id, field="ticketId")
+    preview = await preview_end(actor, identifier)
+    if preview is None:
+        return None
+    asks = preview.allowed and await end_would_send_survey(actor, identifier)
+    return SessionEndPreview.of(preview, survey_will_be_sent=asks)
 
 
 @answering(EndSessionPayload)

@@ -68,6 +68,11 @@ class Loaders:
     capacity_rules: DataLoader[UUID, models.CapacityRule | None]
     queues: DataLoader[UUID, models.RoutingQueue | None]
     merged_tickets: DataLoader[UUID, list[models.Ticket]]
+    triggers: DataLoader[UUID, models.Trigger | None]
+    surveys: DataLoader[UUID, models.Survey | None]
+    open_surveys: DataLoader[UUID, models.Survey | None]
+    webhooks: DataLoader[UUID, models.Webhook | None]
+    deliveries: DataLoader[tuple[UUID, int], list[models.OutboundCall]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from strawberry import ID
 
 import models
 from domain.errors import InvalidInput
-from models import ActorKind, TicketStatus
+from models import ActorKind, Score, TicketStatus
 from schema.attachments import Attachment, attachment_ids, attachments_of
 from schema.context import Info, Tailpiece
 from schema.ids import encode_id
@@ -78,6 +78,15 @@ class Message(Node):
         return await attachments_of(info, self.row)
 
 
+@strawberry.type(description="A question to the customer.")
+class Survey(Node):
+    question: str
+
+    @classmethod
+    def of(cls, row: models.Survey) -> Survey:
+        return cls(id=encode_id("Survey", row.id), question=row.question)
+
+
 @strawberry.type(description="A conversation of the customer. It stays readable for ever.")
 class Conversation(Node):
     row: strawberry.Private[models.Conversation]
@@ -86,6 +95,11 @@ class Conversation(Node):
     @classmethod
     def of(cls, row: models.Conversation) -> Conversation:
         return cls(id=encode_id("Conversation", row.id), row=row, started_at=row.started_at)
+
+    @strawberry.field(description="The question about it that waits for an answer.")
+    async def survey(self, info: Info) -> Survey | None:
+        row = await info.context.loaders.open_surveys.load(self.row.id)
+        return Survey.of(row) if row else None
 
     @strawberry.field(description="Its messages, in order.")
     async def messages(
@@ -206,22 +220,17 @@ class CommentOnRequestPayload(Payload):
 @strawberry.input(description="Answer a survey.")
 class RateConversationInput:
     survey_id: ID
-    score: int
-    comment: str | None = None
+    score: Score
+    comment: str | None = strawberry.field(default=None, description="At most 2,000 characters.")
     client_mutation_id: str | None = None
 
 
 @strawberry.type(description="What the customer thought.")
 class Rating:
-    score: int
+    score: Score
     comment: str | None
 
 
 @strawberry.type(description="The answer to a survey.")
 class RateConversationPayload(Payload):
     rating: Rating | None = None
-
-
-@strawberry.type(description="A question to the customer.")
-class Survey(Node):
-    question: str

@@ -5,11 +5,13 @@ from __future__ import annotations
 import strawberry
 
 import models
+from domain import conditions
 from domain.composer import ComposerAction
 from domain.errors import ErrorCode
 from domain.macros import MacroActionKind
 from domain.routing import RoutingOutcome
 from domain.sessions import EndOutcome
+from domain.triggers import TriggerActionKind
 
 strawberry.enum(models.Channel, description="How people talk.")
 strawberry.enum(models.Visibility, description="INTERNAL never reaches the customer.")
@@ -40,3 +42,10 @@ strawberry.enum(models.TicketType, description="What kind of request it is.")
 strawberry.enum(models.TicketPriority, description="How urgent it is.")
 strawberry.enum(models.Suspension, description="What a suspended customer cannot do.")
 strawberry.enum(ComposerAction, description="What the composer offers beside writing.")
+strawberry.enum(models.Score, name="SurveyScore", description="What the customer thought.")
+strawberry.enum(models.SkipReason, name="SurveySkipReason", description="Why a survey was not sent.")
+strawberry.enum(conditions.Match, name="ConditionMatch", description="Whether all rules must hold, or one is enough.")
+strawberry.enum(conditions.Subject, name="ConditionSubject", description="What a rule looks at.")
+strawberry.enum(conditions.Operator, name="ConditionOperator", description="How a rule compares.")
+strawberry.enum(TriggerActionKind, description="What an action of a trigger does.")
+strawberry.enum(models.DeliveryState, name="DeliveryStatus", description="How far a delivery is.")

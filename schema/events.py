@@ -11,7 +11,7 @@ from strawberry import ID
 
 import models
 from domain.routing import RoutingOutcome
-from models import EndReason, EventType, SessionState, Suspension
+from models import Channel, EndReason, EventType, Score, SessionState, SkipReason, Suspension
 from schema.comments import Comment
 from schema.context import Info
 from schema.ids import encode_id
@@ -137,6 +137,57 @@ class RequesterSuspensionChanged(TicketEvent):
         return Suspension(self.row.payload["scope"]) if self.row.payload["scope"] else None
 
 
+@strawberry.type(description="The ticket is routed, and counts, as one of another channel.")
+class RoutingChannelChanged(TicketEvent):
+    @strawberry.field(name="from", description="The channel before.")
+    def before(self) -> Channel:
+        return Channel(self.row.payload["from"])
+
+    @strawberry.field(description="The channel after.")
+    def to(self) -> Channel:
+        return Channel(self.row.payload["to"])
+
+
+@strawberry.type(description="The customer was asked how it was.")
+class SurveyOffered(TicketEvent):
+    @strawberry.field(description="What he was asked.")
+    async def question(self, info: Info) -> str:
+        return (await _survey(info, self.row)).question
+
+
+@strawberry.type(description="A survey was to be sent, but was not.")
+class SurveySkipped(TicketEvent):
+    @strawberry.field(description="Why.")
+    def reason(self) -> SkipReason:
+        return SkipReason(self.row.payload["reason"])
+
+
+@strawberry.type(description="The customer answered a survey.")
+class SurveyAnswered(TicketEvent):
+    @strawberry.field(description="What he thought.")
+    def score(self) -> Score:
+        return Score(self.row.payload["score"])
+
+    @strawberry.field(description="Whether this replaced an earlier answer.")
+    def amended(self) -> bool:
+        return bool(self.row.payload["amended"])
+
+    @strawberry.field(description="What he wrote, as it reads now.")
+    async def comment(self, info: Info) -> str | None:
+        return (await _survey(info, self.row)).comment
+
+
+@strawberry.type(description="A trigger could not do what it was to do, and does not try again.")
+class TriggerFailed(TicketEvent):
+    @strawberry.field(description="The trigger.")
+    def trigger_id(self) -> ID:
+        return encode_id("Trigger", UUID(self.row.payload["trigger"]))
+
+    @strawberry.field(description="The code of the refusal, DEPTH after a chain of triggers, or that of a defect.")
+    def code(self) -> str:
+        return str(self.row.payload["code"])
+
+
 REFERENCES = {"assignee": "User", "group": "Group", "organization": "Organization", "requester": "User"}
 
 
@@ -155,6 +206,12 @@ async def _session(info: Info, row: models.Event) -> MessagingSession:
     return MessagingSession.of(session)
 
 
+async def _survey(info: Info, row: models.Event) -> models.Survey:
+    survey = await info.context.loaders.surveys.load(UUID(row.payload["survey"]))
+    assert survey is not None, "an event names a survey that is gone"
+    return survey
+
+
 async def _comment(info: Info, row: models.Event) -> Comment:
     assert row.comment_id is not None
     comment = await info.context.loaders.comments.load(row.comment_id)
@@ -171,6 +228,11 @@ KINDS: dict[EventType, type[TicketEvent]] = {
     EventType.TICKET_MERGED: TicketMerged,
     EventType.USER_SUSPENDED: RequesterSuspensionChanged,
     EventType.USER_UNSUSPENDED: RequesterSuspensionChanged,
+    EventType.ROUTING_CHANNEL_CHANGED: RoutingChannelChanged,
+    EventType.SURVEY_OFFERED: SurveyOffered,
+    EventType.SURVEY_SKIPPED: SurveySkipped,
+    EventType.SURVEY_ANSWERED: SurveyAnswered,
+    EventType.TRIGGER_FAILED: TriggerFailed,
 }
 
 

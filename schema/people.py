@@ -32,6 +32,10 @@ async def actor_of(info: Info, kind: ActorKind, identifier: object) -> Actor:
     if identifier is not None and kind is ActorKind.BOT:
         bot = await info.context.loaders.bots.load(identifier)  # type: ignore[arg-type]
         return Actor(kind=kind, id=None, name=bot.name if bot else SYSTEM_NAMES[kind])
+    if kind is ActorKind.TRIGGER and identifier is not None:
+        trigger = await info.context.loaders.triggers.load(identifier)  # type: ignore[arg-type]
+        name = trigger.title if trigger else SYSTEM_NAMES[kind]
+        return Actor(kind=kind, id=encode_id("Trigger", identifier), name=name)  # type: ignore[arg-type]
     if identifier is None or kind in SYSTEM_NAMES:
         return Actor(kind=kind, id=None, name=SYSTEM_NAMES.get(kind, kind.value.title()))
     user = await info.context.loaders.users.load(identifier)  # type: ignore[arg-type]

@@ -55,12 +55,12 @@ class SessionEndPreview:
     ticket_status_after: TicketStatus
 
     @classmethod
-    def of(cls, preview: EndPreview) -> SessionEndPreview:
+    def of(cls, preview: EndPreview, *, survey_will_be_sent: bool) -> SessionEndPreview:
         return cls(
             allowed=preview.allowed,
             reason=preview.reason,
             routing_outcome=RoutingOutcome(preview.routing_outcome) if preview.routing_outcome else None,
-            survey_will_be_sent=False,
+            survey_will_be_sent=survey_will_be_sent,
             customer_will_be_notified=False,
             ticket_status_after=preview.ticket.status,
         )

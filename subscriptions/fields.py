@@ -13,10 +13,11 @@ from strawberry import ID
 from domain.actors import Actor
 from domain.customers import conversation_of, message_of
 from domain.errors import AccessRevoked, Forbidden, NotFound
+from domain.surveys import survey_of
 from domain.visibility import visible_tickets
 from models import ActorKind, Event, EventType, utc_now
 from schema.context import Info
-from schema.customers import Conversation, Message, MessageAuthorKind
+from schema.customers import Conversation, Message, MessageAuthorKind, Survey
 from schema.events import event_of
 from schema.ids import decode_id, decode_optional
 from schema.live import (
@@ -91,17 +92,39 @@ async def message_received(info: Info, after: str | None = None) -> AsyncGenerat
         # Only what was written over messaging, to or by this very customer (R53, R109).
         return event.payload.get("customer") == me
 
-    async with aclosing(followed(info.context, after, frozenset({EventType.TICKET_COMMENT_ADDED}), wants)) as events:
+    # A survey is the one thing after an end that he is asked; that and how it ended, he is not told.
+    types = frozenset({EventType.TICKET_COMMENT_ADDED, EventType.SURVEY_OFFERED})
+    async with aclosing(followed(info.context, after, types, wants)) as events:
         async for actor, event in events:
-            received = await message_of(actor, event)
-            if received is not None:
-                message, conversation = received
-                yield MessageReceived(
-                    cursor=info.context.feeds.cursor(event),
-                    conversation=Conversation.of(conversation),
-                    message=Message.of(message),
-                    survey=None,
-                )
+            item = await (_offered if event.type is EventType.SURVEY_OFFERED else _written)(info, actor, event)
+            if item is not None:
+                yield item
+
+
+async def _written(info: Info, actor: Actor, event: Event) -> MessageReceived | None:
+    received = await message_of(actor, event)
+    if received is None:
+        return None
+    message, conversation = received
+    return MessageReceived(
+        cursor=info.context.feeds.cursor(event),
+        conversation=Conversation.of(conversation),
+        message=Message.of(message),
+        survey=None,
+    )
+
+
+async def _offered(info: Info, actor: Actor, event: Event) -> MessageReceived | None:
+    offered = await survey_of(actor, event)
+    if offered is None:
+        return None
+    survey, conversation = offered
+    return MessageReceived(
+        cursor=info.context.feeds.cursor(event),
+        conversation=Conversation.of(conversation),
+        message=None,
+        survey=Survey.of(survey),
+    )
 
 
 async def conversation_signals(

@@ -95,6 +95,8 @@ PROBES: dict[str, list[Probe]] = {
         read("Message", NODE_TEXT),
         read("Conversation", NODE_TEXT),
         read("Macro", NODE_TEXT),
+        read("Survey", NODE_TEXT),
+        read("Trigger", NODE_TEXT),
         read("Token", NODE_TEXT),
         read("Attachment", NODE_TEXT),
     ],
@@ -385,7 +387,6 @@ PROBES: dict[str, list[Probe]] = {
         )
     ],
     "RateConversationInput.surveyId": [
-        # There are no surveys yet, so any id is as unknown as any other.
         change(
             "Survey",
             "rateConversation",
@@ -394,10 +395,20 @@ PROBES: dict[str, list[Probe]] = {
             agents="FORBIDDEN",
             bad="FORBIDDEN",
             customer="NOT_FOUND",
-            customers_bad="NOT_FOUND",
-            more="score: 5",
+            more="score: GOOD",
         )
     ],
+    "SaveTriggerInput.id": [
+        change(
+            "Trigger",
+            "saveTrigger",
+            "id",
+            "trigger { id title }",
+            agents="FORBIDDEN",
+            more='title: "x" actions: [{kind: END_SESSION}] conditions: [{rules: [{subject: TAGS operator: CHANGED}]}]',
+        )
+    ],
+    "DeleteTriggerInput.id": [change("Trigger", "deleteTrigger", "id", "deleted", agents="FORBIDDEN")],
     "Subscription.ticketActivity.ticketId": [
         live(
             "Ticket",

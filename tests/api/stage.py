@@ -12,6 +12,7 @@ from domain.actors import Actor
 from domain.macros import MacroAction, MacroActionKind, save_macro
 from domain.people import issue_token
 from domain.transactions import Call
+from domain.triggers import TriggerAction, TriggerActionKind, save_trigger
 from models import (
     AccountSettings,
     AgentAvailability,
@@ -28,10 +29,13 @@ from models import (
     OutboundEmail,
     ReadMark,
     RoutingQueue,
+    Survey,
+    SurveyState,
     Ticket,
     Token,
+    Trigger,
     User,
-    new_id,
+    Webhook,
     utc_now,
 )
 from schema.ids import encode_id
@@ -43,8 +47,8 @@ SECRET = "Geheimnis"
 TABLES = (
     AccountSettings,
     AgentAvailability,
-    CapacityRule,
     Attachment,
+    CapacityRule,
     Comment,
     Event,
     Group,
@@ -54,11 +58,12 @@ TABLES = (
     OutboundEmail,
     ReadMark,
     RoutingQueue,
-    OutboundEmail,
-    ReadMark,
+    Survey,
     Ticket,
     Token,
+    Trigger,
     User,
+    Webhook,
 )
 
 
@@ -78,6 +83,8 @@ class Stage:
     capacity_rule: UUID
     queue: UUID
     offer: UUID
+    survey: UUID
+    trigger: UUID
 
     @classmethod
     async def set(cls, world: World) -> Stage:
@@ -101,6 +108,21 @@ class Stage:
         offer = await Offer.create(
             account_id=world.id, ticket_id=ticket.id, agent_id=agent.id, channel=Channel.MESSAGING, created_at=now
         )
+        survey = await Survey.create(
+            account_id=world.id,
+            ticket_id=ticket.id,
+            end_user_id=customer.id,
+            number=1,
+            state=SurveyState.OFFERED,
+            question=f"{SECRET} question",
+            created_at=now,
+        )
+        trigger = await save_trigger(
+            Call(world.admin),
+            title=f"{SECRET} trigger",
+            conditions=[{"match": "ALL", "rules": [{"subject": "STATUS", "operator": "CHANGED", "value": None}]}],
+            actions=[TriggerAction(TriggerActionKind.INTERNAL_NOTE, f"{SECRET} text")],
+        )
         return cls(
             world=world,
             agent=agent,
@@ -114,6 +136,8 @@ class Stage:
             capacity_rule=rule.id,
             queue=queue.id,
             offer=offer.id,
+            survey=survey.id,
+            trigger=trigger.trigger_id,
         )
 
     async def ids(self) -> dict[str, UUID]:
@@ -138,7 +162,8 @@ class Stage:
             "Macro": self.macro,
             "Token": self.token,
             "Attachment": (await self._attachment()).id,
-            "Survey": new_id(),  # there are none yet
+            "Survey": self.survey,
+            "Trigger": self.trigger,
         }
 
     @property

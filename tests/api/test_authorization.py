@@ -28,6 +28,8 @@ from models import (
     Offer,
     Permission,
     RoutingQueue,
+    Survey,
+    SurveyState,
     Suspension,
     Ticket,
     User,
@@ -38,6 +40,7 @@ from models import (
 from schema.context import Signal
 from schema.ids import decode_id
 from tests.api.stage import everything, gid
+from tests.automation import SOLVE, SOLVED, every, trigger
 from tests.bots import RULES
 from tests.client import Client, Closed, Socket
 from tests.conftest import SignIn
@@ -271,7 +274,29 @@ class Scene:
         return {**await self.bots_conversation(), "body": "…"}
 
     async def rating(self) -> Variables:
-        return {"surveyId": gid("Survey", self.ended.id), "score": 5}
+        return {"surveyId": gid("Survey", await self._survey()), "score": "GOOD"}
+
+    async def _survey(self) -> UUID:
+        survey = await Survey.create(
+            account_id=self.world.id,
+            ticket_id=self.ended.id,
+            end_user_id=self.ended.requester_id,
+            number=1,
+            state=SurveyState.OFFERED,
+            question="How was it?",
+            created_at=utc_now(),
+        )
+        return survey.id
+
+    async def trigger(self) -> Variables:
+        conditions = [{"rules": [{"subject": "STATUS", "operator": "CHANGED"}]}]
+        return {"title": "Mine", "conditions": conditions, "actions": [{"kind": "END_SESSION"}]}
+
+    async def old_trigger(self) -> Variables:
+        return {"id": gid("Trigger", (await trigger(self.world, every(SOLVED), SOLVE)).id)}
+
+    async def webhook(self) -> Variables:
+        return {"url": "https://hooks.example/in"}
 
 
 @dataclass(frozen=True)
@@ -319,6 +344,12 @@ MATRIX: dict[str, Row] = {
         "{ suspendedMessages(first: 9) { edges { node { id } } } }", Scene.nothing, NO, NO, NO, OK, OK
     ),
     "bot": query("{ bot { id } }", Scene.with_bot, NO, NO, NO, OK, OK),
+    "triggers": query("{ triggers(first: 9) { edges { node { id } } } }", Scene.nothing, NO, NO, NO, OK, OK),
+    "satisfaction": query("{ satisfaction { offered } }", Scene.nothing, NO, NO, NO, OK, OK),
+    "webhooks": query("{ webhooks(first: 9) { edges { node { id } } } }", Scene.nothing, NO, NO, NO, OK, OK),
+    "saveTrigger": mutation("saveTrigger", "trigger { id }", Scene.trigger, NO, NO, NO, OK, OK),
+    "deleteTrigger": mutation("deleteTrigger", "deleted", Scene.old_trigger, NO, NO, NO, OK, OK),
+    "createWebhook": mutation("createWebhook", "webhook { id }", Scene.webhook, NO, NO, NO, OK, OK),
     "messagingSettings": query("{ messagingSettings { version } }", Scene.nothing, NO, NO, NO, OK, OK),
     "routingSettings": query("{ routingSettings { version } }", Scene.nothing, NO, NO, NO, OK, OK),
     "auditLog": query("{ auditLog(first: 9) { edges { node { id } } } }", Scene.nothing, NO, NO, NO, OK, OK),
@@ -380,7 +411,7 @@ MATRIX: dict[str, Row] = {
     "reactToMessage": mutation("reactToMessage", "message { id }", Scene.reaction, OK, NO, NO, NO, NO),
     "deleteMessage": mutation("deleteMessage", "message { id }", Scene.message, OK, NO, NO, NO, NO),
     "commentOnRequest": mutation("commentOnRequest", "request { id }", Scene.request, OK, NO, NO, NO, NO),
-    "rateConversation": mutation("rateConversation", "rating { score }", Scene.rating, NONE, NO, NO, NO, NO),
+    "rateConversation": mutation("rateConversation", "rating { score }", Scene.rating, OK, NO, NO, NO, NO),
     "sessionEnded": stream("sessionEnded", "cursor", Scene.after, NO, OK, OK, OK, OK),
     "ticketCreated": stream("ticketCreated", "cursor", Scene.after, NO, OK, OK, OK, OK),
     "inbox": stream("inbox", "cursor", Scene.after, NO, OK, OK, OK, OK),

@@ -35,14 +35,14 @@ ALLOWED = SCALARS | {
     # what he does, and what he hears
     *{"SendMessagePayload", "ChangeMessagePayload", "CommentOnRequestPayload", "RateConversationPayload", "Rating"},
     *{"MarkReadPayload", "SendTypingPayload", "RevokeTokenPayload", "UserError", "ErrorCode"},
-    *{"MessageReceived", "Survey", "ConversationSignal", "SignalKind"},
+    *{"MessageReceived", "Survey", "SurveyScore", "ConversationSignal", "SignalKind"},
     *AVAILABILITY,
     *SUSPENSION,
 }
 
 # Of the types that are the customer's own, exactly these fields.
 FIELDS = {
-    "Conversation": {"id", "startedAt", "messages"},
+    "Conversation": {"id", "startedAt", "messages", "survey"},
     "Message": {
         "id",
         "clientMessageId",
@@ -71,8 +71,7 @@ INTERNAL = ("session", "note", "visibility", "assignee", "group", "capacity", "r
 def asked_by_customers() -> set[str]:
     """The root fields that answer a customer, by the matrix of test_authorization.py."""
     column = CALLERS.index("customer")
-    answered = {key.split()[0] for key, row in MATRIX.items() if row.expected[column] == OK}
-    return answered | {"rateConversation"}  # refused only for want of surveys
+    return {key.split()[0] for key, row in MATRIX.items() if row.expected[column] == OK}
 
 
 def reachable(schema: GraphQLSchema) -> dict[str, GraphQLNamedType]:

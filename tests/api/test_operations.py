@@ -18,7 +18,7 @@ from models import (
     TicketAccess,
     TicketStatus,
 )
-from tests.api import test_changing_operations, test_other_operations
+from tests.api import test_automation_operations, test_changing_operations, test_other_operations
 from tests.api.covered import (
     COVERED,
     all_events,
@@ -41,6 +41,7 @@ def _kind(text: str) -> OperationType:
 
 def test_every_operation_of_the_contract_is_tested() -> None:
     """An operation that an application sends and no test executes is a promise that nobody keeps."""
+    assert test_automation_operations.__doc__
     assert test_changing_operations.__doc__
     assert test_other_operations.__doc__
     assert {name for name, text in OPERATIONS.items() if _kind(text) is not OperationType.SUBSCRIPTION} == COVERED

@@ -365,14 +365,6 @@ async def test_a_message_that_cannot_be_sent_is_refused(world: World, sign_in: S
     assert await world.fingerprint() == before
 
 
-@covers("RateConversation")
-async def test_a_survey_that_was_never_offered_cannot_be_answered(world: World, sign_in: SignIn) -> None:
-    """R119: no survey is offered yet; an answer to one is refused and stored nowhere."""
-    client = await sign_in(await world.customer())
-    payload = await client.do("RateConversation", surveyId=gid("Survey", new_id()), score=5, comment="Fine.")
-    assert (payload["rating"], codes(payload)) == (None, [("NOT_FOUND", ["surveyId"])])
-
-
 @covers("TicketPage")
 async def test_a_partner_reads_a_page_with_the_last_ten_events(world: World, sign_in: SignIn) -> None:
     """R50, R56: the newest ten of each ticket, in order, with their actors."""

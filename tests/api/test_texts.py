@@ -45,6 +45,7 @@ LONGEST: list[tuple[str, str, int]] = [
     ("commentOnRequest", "body", 10_000),
     ("saveMacro (a shared one)", "title", 200),
     ("reactToMessage", "reaction", 16),
+    ("saveTrigger", "title", 200),
     ("sendMessage", "clientMessageId", 200),
     ("endSession", "idempotencyKey", 200),
     ("postComment (a note)", "idempotencyKey", 200),

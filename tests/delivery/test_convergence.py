@@ -35,12 +35,15 @@ from models import (
     InactiveReason,
     MessagingSession,
     Organization,
+    Survey,
     Ticket,
     TicketAccess,
     TicketStatus,
+    Trigger,
     new_id,
 )
 from schema.ids import encode_id
+from tests.automation import settle
 from tests.bots import RULES
 from tests.conftest import SignIn
 from tests.delivery.folding import Follower, Row, Watcher
@@ -48,11 +51,13 @@ from tests.delivery.stage import Stage, ticket_id, user_id
 from tests.factories import AGENT, World
 
 NO_TICKET = {
+    "createWebhook",
+    "deleteTrigger",
     "markRead",
-    "rateConversation",
     "revokeToken",
     "saveBot",
     "saveMacro",
+    "saveTrigger",
     "sendTyping",
     "setAvailability",
     "updateRoutingSettings",
@@ -138,6 +143,18 @@ BOT = "mutation ($input: %sInput!) { %s(input: $input) { userErrors { code } } }
 EDIT = MESSAGE % ("EditMessage", "editMessage")
 DELETE = MESSAGE % ("DeleteMessage", "deleteMessage")
 REACT = MESSAGE % ("ReactToMessage", "reactToMessage")
+
+
+ASK: Row = {
+    "title": "Ask",
+    "conditions": [{"rules": [{"subject": "END_REASON", "operator": "CHANGED_TO", "value": "AGENT"}]}],
+    "actions": [{"kind": "SEND_SURVEY"}],
+}
+TAG: Row = {
+    "title": "Tag",
+    "conditions": [{"rules": [{"subject": "EVENT", "operator": "IS", "value": "SURVEY_ANSWERED"}]}],
+    "actions": [{"kind": "ADD_TAGS", "value": "rated"}, {"kind": "SET_ROUTING_CHANNEL", "value": "EMAIL"}],
+}
 
 
 async def ends(cast: Cast, ticket: Ticket) -> None:
@@ -239,6 +256,19 @@ async def hands_off(cast: Cast, ticket: Ticket) -> None:
 async def ends_as_the_bot(cast: Cast, ticket: Ticket) -> None:
     mutation = BOT % ("EndConversationAsBot", "endConversationAsBot")
     await cast.stage.do(cast.stage.world.admin, mutation, conversationId=await gives_to_the_bot(cast, ticket))
+
+
+async def is_asked(cast: Cast, ticket: Ticket) -> None:
+    """By triggers: one asks after an end, the other tags what was answered."""
+    admin = cast.stage.world.admin
+    await cast.stage.do(admin, "SaveTrigger", **ASK)
+    await cast.stage.do(admin, "SaveTrigger", **TAG)
+    await cast.stage.world.end(ticket, admin)
+    await settle()
+    survey = await Survey.get(ticket_id=ticket.id)
+    await cast.stage.do(cast.customer, "RateConversation", surveyId=encode_id("Survey", survey.id), score="BAD")
+    await settle()
+    await Trigger.filter(active=True).update(active=False)
 
 
 async def changes_settings(cast: Cast, ticket: Ticket) -> None:
@@ -350,6 +380,7 @@ SCENES: dict[str, Scene] = {
     "liftSuspension": lifts,
     "mergeTickets": merges,
     "postComment": posts,
+    "rateConversation": is_asked,
     "reactToMessage": reacts,
     "redactComment": redacts,
     "restoreTicket": restores_a_ticket,

@@ -1,0 +1,1 @@
+"""INTEGRATION DOOR. What goes out to, and comes in from, other systems."""
