@@ -42,9 +42,11 @@ from domain.responders import answer_messages, hand_off_silent_bots
 from domain.settings import set_ending_sessions_since
 from domain.timers import close_solved_tickets, expire_sessions, purge_expired
 from domain.transactions import announce_to
+from domain.trigger_runs import retry_triggers, run_triggers
 from execution.engine import Engine
 from models import utc_now
 from models.database import is_unavailable, opened, pending_migrations, probe
+from partners.webhooks import send_due_calls, webhook_client
 from resolvers.loaders import loaders_for
 from schema.context import Context
 from subscriptions.feeds import LiveFeeds
@@ -90,6 +92,7 @@ class Deskwire:
         )
         self.storage = storage_at(config.attachments_url)
         self.links = Links(config.secret_key.encode())
+        self.http = webhook_client()
         self.jobs = Jobs(self._jobs())
         self.stopping = asyncio.Event()
         self.broken = False
@@ -99,6 +102,9 @@ class Deskwire:
         """What happens in the background. The order is that of a conversation's life."""
         return [
             Job("bots", answer_messages, every=1.0, on_commit=True),
+            Job("triggers", run_triggers, every=1.0, on_commit=True),
+            Job("triggers again", retry_triggers, every=5.0),
+            Job("calls", self._send_calls, every=1.0, on_commit=True),
             Job("silent bots", hand_off_silent_bots, every=5.0),
             Job("route", route_waiting_tickets, every=2.0, on_commit=True),
             Job("expire offers", expire_offers, every=1.0),
@@ -109,6 +115,9 @@ class Deskwire:
             Job("purge attachments", partial(purge_attachments, self.storage), every=30.0),
             Job("sweep the storage", Sweep(self.storage), every=600.0),
         ]
+
+    async def _send_calls(self) -> int:
+        return await send_due_calls(self.http, allow_private_urls=not self.config.is_production)
 
     def _announce(self, account_id: UUID, position: int) -> None:
         self.hub.announce(account_id, position)
@@ -177,6 +186,7 @@ class Deskwire:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self.http.aclose()
             await leave(self.broadcast)
             await self.storage.close()
 

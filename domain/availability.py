@@ -10,7 +10,7 @@ from uuid import UUID
 
 from tortoise.expressions import Subquery
 
-from domain.actors import Actor, system
+from domain.actors import Actor
 from domain.capacity import Rules, lock_availabilities
 from domain.errors import Forbidden, InvalidInput, NotFound
 from domain.locks import confirm_actor, lock_user
@@ -102,7 +102,8 @@ async def change_status(
     if _said(row) == before:
         return False
     row.changed_at = tx.now
-    await row.save(update_fields=["status", "messaging_status", "email_status", "changed_at"])
+    row.absent_since = None  # whoever says so is here
+    await row.save(update_fields=["status", "messaging_status", "email_status", "changed_at", "absent_since"])
     await _withdraw_offers(tx, row)
     change: dict[str, Any] = {"from": before, "to": _said(row)}
     tx.record(EventType.AGENT_AVAILABILITY_CHANGED, user=str(row.agent_id), **change)
@@ -119,12 +120,6 @@ async def _withdraw_offers(tx: Transaction, row: AgentAvailability) -> None:
         if row.status_on(channel) is not AgentStatus.ONLINE:
             offers = Offer.filter(agent_id=row.agent_id, channel=channel, state=OfferState.OPEN)
             await offers.update(state=OfferState.WITHDRAWN, decided_at=tx.now)
-
-
-async def go_offline(account_id: UUID, agent_id: UUID, call: Call | None = None) -> bool:
-    """Set an agent offline whose browser is gone. Returns whether he was not."""
-    changed = await set_status(call or Call(system(account_id)), agent_id, AgentStatus.OFFLINE)
-    return changed.changed
 
 
 async def work_of(actor: Actor, agents: Collection[UUID]) -> dict[UUID, Work]:

@@ -12,10 +12,11 @@ from domain.actors import Actor
 from domain.comments import check_body
 from domain.errors import InvalidInput
 from domain.locks import confirm_actor, lock_settings
+from domain.readers import start_at_head
 from domain.responders import words
 from domain.settings import check_can_manage_channels, check_can_read_settings, plain
 from domain.transactions import Call, Transaction, unit_of_work
-from models import Account, Bot, BotKind, LogReader, new_id
+from models import Bot, BotKind, new_id
 
 LONGEST_NAME = 100
 LONGEST_URL = 2000
@@ -75,7 +76,7 @@ async def save_bot(call: Call, form: BotForm, *, new_secret: bool = False) -> Sa
         bot = await Bot.get_or_none(account_id=tx.account_id)
         if bot is None:
             bot = Bot(id=new_id(), account_id=tx.account_id, created_at=tx.now)
-            await _start_reading(tx.account_id)
+            await start_at_head("bots", tx.account_id)
         before = {name: getattr(bot, name, None) for name in (*SHOWN, *TEXTS)}
         _fill(bot, form)
         secret = _secret(bot, new_secret)
@@ -84,13 +85,6 @@ async def save_bot(call: Call, form: BotForm, *, new_secret: bool = False) -> Sa
         return SavedBot(bot.id, secret)
 
     return await unit_of_work(call, work)
-
-
-async def _start_reading(account_id: UUID) -> None:
-    """A bot answers what is written from now on; the log so far is not its business."""
-    account = await Account.get(id=account_id)
-    reader, _ = await LogReader.get_or_create(account_id=account_id, name="bots")
-    await LogReader.filter(id=reader.id).update(position=account.last_position)
 
 
 def _fill(bot: Bot, form: BotForm) -> None:

@@ -11,10 +11,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from domain.actors import Actor, system
+from domain.availability import change_status
 from domain.locks import lock_live_session, lock_user, read_settings_locked
 from domain.passes import each
 from domain.timers import expire
@@ -24,7 +24,6 @@ from models import (
     ActorKind,
     AgentAvailability,
     AgentStatus,
-    EventType,
     InactiveReason,
     MessagingSession,
     Presence,
@@ -150,10 +149,7 @@ async def go_offline(call: Call, agent_id: UUID) -> bool:
         here = row.absent_since is None or row.absent_since > tx.now - grace
         if here or row.status is AgentStatus.OFFLINE:
             return False
-        before, row.status, row.changed_at = row.status, AgentStatus.OFFLINE, tx.now
-        await row.save(update_fields=["status", "changed_at"])
-        change: dict[str, Any] = {"from": before.value, "to": row.status.value}
-        tx.record(EventType.AGENT_AVAILABILITY_CHANGED, user=str(agent_id), **change)
+        await change_status(tx, row, AgentStatus.OFFLINE, {})
         return True
 
     return await unit_of_work(call, work)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from domain.actors import Actor
 from domain.capacity_rules import check_can_manage_routing
+from domain.conditions import Subject, check_conditions, facts_of, hold, references
 from domain.errors import InvalidInput, NotFound
 from domain.locks import confirm_actor, lock_settings
 from domain.transactions import Call, Transaction, unit_of_work
@@ -37,7 +38,7 @@ def groups_for(
 
 def takes(queue: RoutingQueue, ticket: Ticket, session: MessagingSession | None) -> bool:
     """Whether a queue's conditions hold for a ticket."""
-    return not queue.conditions
+    return hold(queue.conditions, facts_of(ticket, session))
 
 
 async def save_queue(
@@ -52,6 +53,7 @@ async def save_queue(
 ) -> SavedQueue:
     """Create a queue, or replace one. Raises Forbidden, NotFound, InvalidInput."""
     _check_queue(name, group_ids, place)
+    check_conditions(conditions, of_updates=False)
 
     async def work(tx: Transaction) -> SavedQueue:
         await lock_settings(tx)
@@ -61,6 +63,9 @@ async def save_queue(
             raise InvalidInput("There is a queue of this name already.", field=("name",))
         if await Group.filter(id__in=group_ids, account_id=tx.account_id).count() != len(set(group_ids)):
             raise NotFound("There is no such group.", field=("groupIds",))
+        named = references(conditions, Subject.GROUP)
+        if await Group.filter(id__in=list(named), account_id=tx.account_id).count() != len(named):
+            raise NotFound("There is no such group.", field=("conditions",))
         before = None if queue_id is None else queue.name
         queue.update_from_dict({"name": name.strip(), "conditions": conditions, "place": place, "active": active})
         queue.group_ids = sorted({str(group) for group in group_ids})

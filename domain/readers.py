@@ -6,14 +6,17 @@ what it did, so a crash in between makes it meet an update twice: what it does m
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass
 from itertools import groupby
 from uuid import UUID
 
 from tortoise.expressions import F, Subquery
+from tortoise.transactions import in_transaction
 
+from domain.transactions import shielded
 from models import Account, ActorKind, Event, LogReader
+from models.database import WRITER
 
 BATCH = 200
 
@@ -42,11 +45,23 @@ class Update:
 Handle = Callable[[Update], Awaitable[None]]
 
 
-async def lagging_accounts(name: str) -> list[UUID]:
-    """The accounts whose log goes on past this reader's position."""
+async def lagging_accounts(name: str, among: Collection[UUID]) -> list[UUID]:
+    """Those of the accounts whose log goes on past this reader's position."""
+    if not among:
+        return []
     done = LogReader.filter(name=name).annotate(head=F("account__last_position")).filter(position__gte=F("head"))
-    behind = Account.filter(last_position__gt=0, id__not_in=Subquery(done.values("account_id")))
+    behind = Account.filter(id__in=list(among), last_position__gt=0, id__not_in=Subquery(done.values("account_id")))
     return list(await behind.values_list("id", flat=True))  # type: ignore[arg-type]
+
+
+async def start_at_head(name: str, account_id: UUID) -> None:
+    """Let a reader that had nothing to do so far begin now: what happened before is not its business.
+
+    Called inside the unit of work that gives it something to do.
+    """
+    account = await Account.get(id=account_id)
+    reader, _ = await LogReader.get_or_create(account_id=account_id, name=name)
+    await LogReader.filter(id=reader.id).update(position=account.last_position)
 
 
 async def read_updates(name: str, account_id: UUID, handle: Handle) -> int:
@@ -64,10 +79,15 @@ async def read_updates(name: str, account_id: UUID, handle: Handle) -> int:
                 done = update.last_position
                 count += 1
         finally:
-            # Only ever forward: another process may read the same log.
-            await LogReader.filter(id=reader.id, position__lt=done).update(position=done)
+            await shielded(_move(reader, done))
         reader.position = done
     return count
+
+
+async def _move(reader: LogReader, position: int) -> None:
+    """Only ever forward: another process may read the same log. In a transaction of its own, beside all others."""
+    async with in_transaction(WRITER):
+        await LogReader.filter(id=reader.id, position__lt=position).update(position=position)
 
 
 async def _batches(account_id: UUID, position: int) -> AsyncIterator[list[Update]]:

@@ -174,7 +174,7 @@ def responder_of(bot: Bot, clock: Clock) -> Responder:
 async def answer_messages(clock: Clock = utc_now) -> int:
     """A pass: the bots deal with what customers wrote to them. Returns how many messages something was done about."""
     bots = {bot.account_id: bot for bot in await Bot.all()}
-    behind = [account_id for account_id in await lagging_accounts(READER) if account_id in bots] if bots else []
+    behind = await lagging_accounts(READER, bots)
     count = 0
     for account_id in behind:
         reading = _Reading(responder_of(bots[account_id], clock))

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from tortoise.queryset import QuerySet
+from tortoise.transactions import in_transaction
 
 from domain.actors import system
 from domain.bots import Held, hand_over, unanswered_since
@@ -27,15 +28,18 @@ from models import (
     IdempotencyRecord,
     InactiveReason,
     MessagingSession,
+    OutboundCall,
     SessionState,
     Ticket,
     TicketStatus,
     Token,
     utc_now,
 )
+from models.database import WRITER
 
 log = logging.getLogger("deskwire.timers")
 
+CALLS_KEPT_FOR = timedelta(days=30)
 TOKENS_KEPT_FOR = timedelta(days=30)
 
 Clock = Callable[[], datetime]
@@ -104,8 +108,11 @@ async def purge_expired(clock: Clock = utc_now) -> int:
     """
     verdicts = IdempotencyRecord.filter(created_at__lt=clock() - KEPT_FOR)
     tokens = Token.filter(expires_at__lt=clock() - TOKENS_KEPT_FOR)
-    return await shielded(_delete(verdicts)) + await shielded(_delete(tokens))
+    # Their bodies hold what customers wrote to bots.
+    calls = OutboundCall.filter(finished_at__lt=clock() - CALLS_KEPT_FOR)
+    return sum([await shielded(_delete(rows)) for rows in (verdicts, tokens, calls)])
 
 
-async def _delete(rows: QuerySet[IdempotencyRecord] | QuerySet[Token]) -> int:
-    return await rows.delete()
+async def _delete(rows: QuerySet[IdempotencyRecord] | QuerySet[Token] | QuerySet[OutboundCall]) -> int:
+    async with in_transaction(WRITER):
+        return await rows.delete()

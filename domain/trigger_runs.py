@@ -59,7 +59,8 @@ Clock = Callable[[], datetime]
 async def run_triggers(clock: Clock = utc_now) -> int:
     """Pass: run what the updates since last time call for, over all accounts. Returns how many runs did something."""
     done: list[bool] = []
-    for account_id in await lagging_accounts(READER):
+    busy = await Trigger.filter(active=True).distinct().values_list("account_id", flat=True)
+    for account_id in await lagging_accounts(READER, busy):  # type: ignore[arg-type]  # typed as rows
         try:
             await read_updates(READER, account_id, partial(_after_update, clock=clock, done=done))
         except BusyRetry:

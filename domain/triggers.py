@@ -20,6 +20,7 @@ from domain.errors import FeatureDisabled, Forbidden, InvalidInput, NotFound
 from domain.keyset import beyond
 from domain.locks import confirm_actor, read_settings_locked
 from domain.macros import PLACEHOLDERS, placeholders_in
+from domain.readers import start_at_head
 from domain.surveys import AGAIN
 from domain.tickets import check_values
 from domain.transactions import Call, Transaction, unit_of_work
@@ -120,6 +121,8 @@ async def save_trigger(
         check_plan(settings, conditions, actions)
         await _check_references(tx, conditions, actions)
         before = _logged(trigger) if trigger_id else {}
+        if active and not await Trigger.filter(account_id=tx.account_id, active=True).exists():
+            await start_at_head("triggers", tx.account_id)
         trigger.title, trigger.active = title.strip(), active
         trigger.conditions = [_stored(entry) for entry in conditions]
         trigger.actions = [{"kind": action.kind.value, "value": action.value} for action in actions]

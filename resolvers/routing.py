@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from strawberry import ID
 
 from domain.availability import set_status
@@ -13,6 +11,7 @@ from domain.errors import Forbidden
 from domain.offers import accept_offer, decline_offer, open_offers
 from domain.queues import delete_queue, queues_of, save_queue
 from resolvers.answers import answering, staff
+from resolvers.triggers import stored_condition
 from schema.availability import SetAvailabilityInput, availability_of
 from schema.context import Info
 from schema.ids import decode_id
@@ -32,7 +31,6 @@ from schema.routing import (
     DeleteQueuePayload,
     LedgerEntry,
     Offer,
-    QueueConditionsInput,
     RoutingQueue,
     SaveCapacityRuleInput,
     SaveCapacityRulePayload,
@@ -109,7 +107,7 @@ async def resolve_save_queue(info: Info, input: SaveQueueInput) -> SaveQueuePayl
     saved = await save_queue(
         info.context.call(),
         name=input.name,
-        conditions=[_conditions(each) for each in input.conditions],
+        conditions=[stored_condition(each) for each in input.conditions],
         group_ids=[decode_id("Group", group, field="groupIds") for group in input.group_ids],
         place=input.place,
         active=input.active,
@@ -117,11 +115,6 @@ async def resolve_save_queue(info: Info, input: SaveQueueInput) -> SaveQueuePayl
     )
     row = await info.context.loaders.queues.load(saved.queue_id)
     return SaveQueuePayload(queue=RoutingQueue.of(row) if row else None)
-
-
-def _conditions(conditions: QueueConditionsInput) -> dict[str, Any]:
-    rules = [{"subject": each.subject, "operator": each.operator, "value": each.value} for each in conditions.rules]
-    return {"match": conditions.match, "rules": rules}
 
 
 @answering(DeleteQueuePayload)

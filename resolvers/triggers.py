@@ -46,7 +46,8 @@ def _named(kinds: Mapping[KeyT, str], key: KeyT, value: str | None, field: str) 
     return str(decode_id(kinds[key], value, field=field)) if key in kinds and value else value
 
 
-def _condition(entry: ConditionInput) -> dict[str, Any]:
+def stored_condition(entry: ConditionInput) -> dict[str, Any]:
+    """A condition as it is stored, with the identifiers of rows."""
     rules = [
         {
             "subject": rule.subject.value,
@@ -67,7 +68,7 @@ async def resolve_save_trigger(info: Info, input: SaveTriggerInput) -> SaveTrigg
     saved = await save_trigger(
         info.context.call(),
         title=input.title,
-        conditions=[_condition(entry) for entry in input.conditions],
+        conditions=[stored_condition(entry) for entry in input.conditions],
         actions=[_action(action) for action in input.actions],
         active=input.active,
         place=input.place,

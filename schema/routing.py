@@ -15,6 +15,7 @@ from schema.ids import encode_id
 from schema.payloads import Payload
 from schema.people import Group, Node
 from schema.tickets import Ticket
+from schema.triggers import Condition, ConditionInput
 
 
 @strawberry.type(description="How many work items agents get by themselves. Null limits are none.")
@@ -89,26 +90,13 @@ class Offer(Node):
         return Ticket.of(row) if row else None
 
 
-@strawberry.type(description="A condition of a queue.")
-class QueueRule:
-    subject: str
-    operator: str
-    value: str | None
-
-
-@strawberry.type(description="ALL or ANY of these hold.")
-class QueueConditions:
-    match: str
-    rules: list[QueueRule]
-
-
 @strawberry.type(description="Which tickets go to which groups. The first queue whose conditions hold takes a ticket.")
 class RoutingQueue(Node):
     row: strawberry.Private[models.RoutingQueue]
     name: str
     place: int = strawberry.field(description="The lower, the earlier it is asked.")
     active: bool
-    conditions: list[QueueConditions]
+    conditions: list[Condition]
 
     @classmethod
     def of(cls, row: models.RoutingQueue) -> RoutingQueue:
@@ -118,10 +106,7 @@ class RoutingQueue(Node):
             name=row.name,
             place=row.place,
             active=row.active,
-            conditions=[
-                QueueConditions(match=each["match"], rules=[QueueRule(**rule) for rule in each["rules"]])
-                for each in row.conditions
-            ],
+            conditions=[Condition.of(entry) for entry in row.conditions],
         )
 
     @strawberry.field(description="Whose members get what it takes.")
@@ -168,24 +153,11 @@ class ChooseCapacityRulePayload(Payload):
     capacity_rule: CapacityRule | None = None
 
 
-@strawberry.input(description="A condition of a queue.")
-class QueueRuleInput:
-    subject: str
-    operator: str
-    value: str | None = None
-
-
-@strawberry.input(description="ALL or ANY of these must hold.")
-class QueueConditionsInput:
-    match: str
-    rules: list[QueueRuleInput]
-
-
 @strawberry.input(description="Create a queue, or (with its id) replace one.")
 class SaveQueueInput:
     id: ID | None = None
     name: str
-    conditions: list[QueueConditionsInput] = strawberry.field(default_factory=list)
+    conditions: list[ConditionInput] = strawberry.field(default_factory=list)
     group_ids: list[ID]
     place: int = 0
     active: bool = True
