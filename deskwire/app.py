@@ -33,6 +33,8 @@ from domain.transactions import announce_to
 from execution.engine import Engine
 from models import utc_now
 from models.database import is_unavailable, opened, pending_migrations, probe
+from partners.email.addresses import Addresses
+from partners.email.inbound import inbound_endpoint
 from resolvers.loaders import loaders_for
 from schema.context import Context
 from subscriptions.feeds import LiveFeeds
@@ -196,12 +198,14 @@ def create_app(config: Config, pages: Pages = no_pages) -> Starlette:
     endpoint: Callable[[Request], Awaitable[Response]] = graphql_endpoint(
         deskwire.engine, deskwire.signed_in, deskwire.context_for, allow_get=config.allow_get
     )
+    mails = inbound_endpoint(config.email_inbound_key, Addresses(config.email_domain, config.secret_key))
     app = Starlette(
         routes=[
             Route("/graphql", endpoint, methods=list(METHODS)),
             WebSocketRoute("/graphql", deskwire.socket),
             Route("/livez", deskwire.livez),
             Route("/readyz", deskwire.readyz),
+            Route("/email/inbound/{slug}", mails, methods=["POST"]),
             *pages(deskwire),
         ],
     )

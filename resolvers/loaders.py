@@ -30,6 +30,7 @@ from models import (
     Group,
     GroupMembership,
     MessagingSession,
+    OutboundEmail,
     Role,
     Ticket,
     User,
@@ -71,6 +72,8 @@ def loaders_for(actor: Actor) -> Loaders:
         messages=DataLoader(_messages(account)),
         macros=DataLoader(_by(usable_macros(actor))),
         composers=DataLoader(_composers(actor)),
+        follow_ups=DataLoader(_follow_ups(actor)),
+        emails=DataLoader(_by(OutboundEmail.filter(account_id=account), "comment_id")),
     )
 
 
@@ -90,6 +93,15 @@ def _people(actor: Actor) -> Batch[UUID, User | None]:
         known = ~Q(kind=UserKind.END_USER) | Q(id__in=Subquery(tickets.values("requester_id")))
         found = {user.id: user for user in await User.filter(known, account_id=actor.account_id, id__in=keys)}
         return [found.get(key) for key in keys]
+
+    return batch
+
+
+def _follow_ups(actor: Actor) -> Batch[UUID, list[Ticket]]:
+    async def batch(tickets: list[UUID]) -> list[list[Ticket]]:
+        rows = await visible_tickets(actor).filter(follow_up_of_id__in=tickets).order_by("number")
+        of_ticket = _grouped(rows, "follow_up_of_id")
+        return [of_ticket[ticket] for ticket in tickets]
 
     return batch
 

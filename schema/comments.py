@@ -9,6 +9,7 @@ import strawberry
 import models
 from models import ActorKind, Channel, Visibility
 from schema.context import Info
+from schema.emails import EmailDelivery
 from schema.ids import encode_id
 from schema.people import Actor, Node, actor_of
 
@@ -43,3 +44,10 @@ class Comment(Node):
     @strawberry.field(description="Who wrote it.")
     async def author(self, info: Info) -> Actor:
         return await actor_of(info, ActorKind(self.row.author_kind), self.row.author_id)
+
+    @strawberry.field(description="What became of a reply by e-mail. Null for all other comments.")
+    async def email_delivery(self, info: Info) -> EmailDelivery | None:
+        if self.channel is not Channel.EMAIL:
+            return None
+        row = await info.context.loaders.emails.load(self.row.id)
+        return EmailDelivery.of(row) if row else None

@@ -60,6 +60,8 @@ class Loaders:
     messages: DataLoader[Tailpiece, list[models.Comment]]
     macros: DataLoader[UUID, models.Macro | None]
     composers: DataLoader[UUID, Composer | None]
+    follow_ups: DataLoader[UUID, list[models.Ticket]]
+    emails: DataLoader[UUID, models.OutboundEmail | None]
 
 
 @dataclass(frozen=True, slots=True)

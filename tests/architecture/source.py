@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[2]
-PACKAGES = ("deskwire", "resolvers", "subscriptions", "schema", "domain", "models", "execution")
+PACKAGES = ("deskwire", "resolvers", "subscriptions", "partners", "schema", "domain", "models", "execution")
 GENERATED = "models/migrations/0"
 
 
