@@ -15,8 +15,10 @@ from domain.outbox import ClaimedMail, Quotation
 from partners.email.addresses import Addresses
 
 LONGEST_NAME = 100
+# Not every server takes bytes above 127.
+_POLICY = SMTP.clone(cte_type="7bit")
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
-_FOREIGN_ID = re.compile(r"<[!-;=?-~]{1,250}>")
+_MESSAGE_ID = re.compile(r"<[!-;=?-~]{1,250}>")
 
 
 class Unsendable(Exception):
@@ -36,7 +38,7 @@ class Letter:
 def composed(mail: ClaimedMail, addresses: Addresses) -> Letter:
     """The letter of a claimed mail; the same one each time. Raises Unsendable."""
     slug = mail.account_slug
-    message = EmailMessage(policy=SMTP)
+    message = EmailMessage(policy=_POLICY)
     try:
         recipient = Address(addr_spec=_ascii(mail.to_address))
         author = f"{_line(mail.author)[:LONGEST_NAME]} ({_line(mail.account_name)[:LONGEST_NAME]})"
@@ -46,11 +48,8 @@ def composed(mail: ClaimedMail, addresses: Addresses) -> Letter:
         message["Subject"] = f"Re: {_line(mail.subject)} [#{mail.ticket_number}]"
         message["Date"] = format_datetime(mail.written_at)
         message["Message-ID"] = addresses.message_id(slug, mail.comment_id)
-        if thread := _thread(mail, addresses):
-            message["In-Reply-To"] = thread[-1]
-            message["References"] = " ".join(thread)
         message.set_content(_text(mail))
-        content = message.as_bytes()
+        content = _threading(mail, addresses) + message.as_bytes()
     except (MessageError, ValueError, IndexError) as error:
         raise Unsendable(f"No mail can be made of this: {error}") from error
     return Letter(addresses.bounces(slug, mail.comment_id), recipient.addr_spec, content, mail.comment_id.hex)
@@ -68,9 +67,14 @@ def _line(text: str) -> str:
     return " ".join(_UNFIT.sub(" ", text).split())
 
 
-def _thread(mail: ClaimedMail, addresses: Addresses) -> list[str]:
-    names = [addresses.message_id(mail.account_slug, each) if isinstance(each, UUID) else each for each in mail.thread]
-    return [name for name in names if _FOREIGN_ID.fullmatch(name)]
+def _threading(mail: ClaimedMail, addresses: Addresses) -> bytes:
+    """In-Reply-To and References, written by hand: the library encodes long Message-IDs, and nobody would know them."""
+    slug = mail.account_slug
+    names = [addresses.message_id(slug, each) if isinstance(each, UUID) else each for each in mail.thread]
+    thread = [name for name in names if _MESSAGE_ID.fullmatch(name)]
+    if not thread:
+        return b""
+    return ("In-Reply-To: " + thread[-1] + "\r\nReferences: " + "\r\n ".join(thread) + "\r\n").encode("ascii")
 
 
 def _text(mail: ClaimedMail) -> str:
