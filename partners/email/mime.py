@@ -238,7 +238,7 @@ def decoded_text(raw: bytes, charset: str) -> str:
     """Bytes as text: in the charset that is claimed, if they are; else in UTF-8; else in what was usual before it."""
     for name in (charset.strip("\"' "), "utf-8"):
         try:
-            if codecs.lookup(name).name not in _NO_CHARSETS:
+            if codecs.lookup(name).name.replace("-", "_") not in _NO_CHARSETS:
                 return raw.decode(name)
         except (LookupError, ValueError):
             continue

@@ -79,6 +79,8 @@ class _Page:
     @property
     def text(self) -> str:
         self._break()
+        while self._lines and not self._lines[-1].strip("> "):
+            self._lines.pop()
         return "\n".join(line.rstrip() for line in self._lines).strip()
 
 

@@ -63,11 +63,11 @@ def answer_to(letter: EmailMessage, body: str, *, sender: str | None = None, **h
 
 
 async def deliver(
-    app: Any, raw: bytes, *, slug: str = SLUG, key: str = KEY, age: float = 0, **headers: str
+    app: Any, raw: bytes, *, slug: str = SLUG, key: str = KEY, age: float = 0, **headers: str | bytes
 ) -> httpx.Response:
     """Hand a mail over, signed. Further headers replace the right ones."""
     timestamp = str(int(time.time() - age))
-    sent = {
+    sent: dict[str, str | bytes] = {
         "Content-Type": "message/rfc822",
         "Deskwire-Timestamp": timestamp,
         "Deskwire-Signature": signature(key, timestamp, slug, raw),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -217,8 +218,6 @@ async def test_a_redacted_text_is_not_quoted(world: World) -> None:
 )
 async def test_names_and_subjects_add_no_header(world: World, text: str) -> None:
     """R60: header injection."""
-    from dataclasses import replace
-
     await replied(world)
     mail = replace(await claimed(), author=text, account_name=text, subject=text)
     letter = read(composed(mail, ADDRESSES).content)
@@ -230,8 +229,6 @@ async def test_names_and_subjects_add_no_header(world: World, text: str) -> None
 
 async def test_ids_of_others_cannot_break_the_thread(world: World) -> None:
     """R60: only what looks like a Message-ID is referred to."""
-    from dataclasses import replace
-
     await replied(world)
     thread = ("<a@b.example>", "sha256:00", "<x y@z>", "<a>\r\nBcc: c@d", f"<{'x' * 200}@c.example>")
     letter = composed(replace(await claimed(), thread=thread), ADDRESSES).content
