@@ -47,6 +47,8 @@ ValueT = TypeVar("ValueT")
 MOST_PIECES = 200
 """Of one statement: SQLite joins at most 500 SELECTs."""
 
+MOST_FOLLOW_UPS = 100
+
 Batch = Callable[[list[KeyT]], Awaitable[list[ValueT]]]
 
 
@@ -101,7 +103,7 @@ def _follow_ups(actor: Actor) -> Batch[UUID, list[Ticket]]:
     async def batch(tickets: list[UUID]) -> list[list[Ticket]]:
         rows = await visible_tickets(actor).filter(follow_up_of_id__in=tickets).order_by("number")
         of_ticket = _grouped(rows, "follow_up_of_id")
-        return [of_ticket[ticket] for ticket in tickets]
+        return [of_ticket[ticket][-MOST_FOLLOW_UPS:] for ticket in tickets]
 
     return batch
 

@@ -126,7 +126,9 @@ class Ticket(Node):
         row = await info.context.loaders.tickets.load(self.row.follow_up_of_id)
         return Ticket.of(row) if row else None
 
-    @strawberry.field(description="The tickets that mails to this closed one began: those that the viewer may see.")
+    @strawberry.field(
+        description="The tickets that mails to this closed one began: those that the viewer may see, the last 100."
+    )
     async def follow_ups(self, info: Info) -> list[Ticket]:
         return [Ticket.of(row) for row in await info.context.loaders.follow_ups.load(self.row.id)]
 
