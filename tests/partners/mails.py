@@ -67,17 +67,16 @@ async def deliver(
 ) -> httpx.Response:
     """Hand a mail over, signed. Further headers replace the right ones."""
     timestamp = str(int(time.time() - age))
-    sent = {
+    sent: dict[str, str | bytes] = {
         "Content-Type": "message/rfc822",
         "Deskwire-Timestamp": timestamp,
         "Deskwire-Signature": signature(key, timestamp, slug, raw),
     }
+    sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+    fields = {name.encode(): value.encode() if isinstance(value, str) else value for name, value in sent.items()}
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://deskwire.example") as http:
-        http.headers.update(sent)
-        for name, value in headers.items():
-            http.headers[name.replace("_", "-")] = value if isinstance(value, str) else value.decode("latin-1")
-        return await http.post(f"/email/inbound/{slug}", content=raw)
+        return await http.post(f"/email/inbound/{slug}", content=raw, headers=fields)
 
 
 async def delivered(app: Any, raw: bytes, **more: Any) -> dict[str, Any]:
