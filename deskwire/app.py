@@ -46,6 +46,10 @@ from domain.trigger_runs import retry_triggers, run_triggers
 from execution.engine import Engine
 from models import utc_now
 from models.database import is_unavailable, opened, pending_migrations, probe
+from partners.email.addresses import Addresses
+from partners.email.inbound import inbound_endpoint
+from partners.email.sending import send_due_emails
+from partners.email.transports import open_transport
 from partners.webhooks import send_due_calls, webhook_client
 from resolvers.loaders import loaders_for
 from schema.context import Context
@@ -93,6 +97,8 @@ class Deskwire:
         self.storage = storage_at(config.attachments_url)
         self.links = Links(config.secret_key.encode())
         self.http = webhook_client()
+        self.mail = open_transport(config.email_url)
+        self.addresses = Addresses(config.email_domain, config.secret_key)
         self.jobs = Jobs(self._jobs())
         self.stopping = asyncio.Event()
         self.broken = False
@@ -105,6 +111,7 @@ class Deskwire:
             Job("triggers", run_triggers, every=1.0, on_commit=True),
             Job("triggers again", retry_triggers, every=5.0),
             Job("calls", self._send_calls, every=1.0, on_commit=True),
+            Job("mails", self._send_mails, every=2.0, on_commit=True),
             Job("silent bots", hand_off_silent_bots, every=5.0),
             Job("route", route_waiting_tickets, every=2.0, on_commit=True),
             Job("expire offers", expire_offers, every=1.0),
@@ -115,6 +122,9 @@ class Deskwire:
             Job("purge attachments", partial(purge_attachments, self.storage), every=30.0),
             Job("sweep the storage", Sweep(self.storage), every=600.0),
         ]
+
+    async def _send_mails(self) -> int:
+        return await send_due_emails(self.mail, self.addresses)
 
     async def _send_calls(self) -> int:
         return await send_due_calls(self.http, allow_private_urls=not self.config.is_production)
@@ -255,6 +265,7 @@ def create_app(config: Config, pages: Pages = no_pages) -> Starlette:
     endpoint: Callable[[Request], Awaitable[Response]] = graphql_endpoint(
         deskwire.engine, deskwire.signed_in, deskwire.context_for, allow_get=config.allow_get
     )
+    mails = inbound_endpoint(config.email_inbound_key, deskwire.addresses)
     app = Starlette(
         routes=[
             Route("/graphql", endpoint, methods=list(METHODS)),
@@ -262,6 +273,7 @@ def create_app(config: Config, pages: Pages = no_pages) -> Starlette:
             Route("/livez", deskwire.livez),
             Route("/readyz", deskwire.readyz),
             *deskwire.attachments.routes(),
+            Route("/email/inbound/{slug}", mails, methods=["POST"]),
             *pages(deskwire),
         ],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -36,6 +37,11 @@ class Config:
     attachments_url   where files are kept: files://folder, or s3://bucket/prefix?endpoint=…&region=… (credentials as
                       boto3 finds them: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, …)
     attachment_megabytes    how large a file may be, in units of 1,048,576 bytes
+    email_url         where replies by e-mail go: smtp://[user:password@]host:port (STARTTLS where it is offered),
+                      smtps://…, or files://folder, which keeps them as .eml files, for development
+    email_domain      the domain whose subdomains are ours: an account's address is support@<account>.<domain>.
+                      Signatures in addresses and Message-IDs are made with secret_key.
+    email_inbound_key signs the mails that come in through /email/inbound/<account>; at least 32 characters
     """
 
     database_url: str = "sqlite://var/deskwire.db"
@@ -51,6 +57,9 @@ class Config:
     ending_sessions_since: datetime | None = None
     attachments_url: str = "files://var/attachments"
     attachment_megabytes: int = 20
+    email_url: str = "files://var/mail"
+    email_domain: str = "mail.deskwire.example"
+    email_inbound_key: str = DEVELOPMENT_KEY
 
     @property
     def is_production(self) -> bool:
@@ -104,8 +113,18 @@ def _check(config: Config) -> None:
         raise BadConfiguration("DESKWIRE_ENV is development or production.")
     if not config.broadcast_url.startswith(("memory://", "redis://", "rediss://")):
         raise BadConfiguration("DESKWIRE_BROADCAST_URL is memory:// or redis://…; others are not there yet.")
-    if config.is_production and (config.secret_key == DEVELOPMENT_KEY or len(config.secret_key) < SHORTEST_KEY):
-        raise BadConfiguration(
-            "Production needs DESKWIRE_SECRET_KEY, of at least 32 characters. Make one with:\n"
-            "  python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
-        )
+    _check_email(config)
+    for name in ("secret_key", "email_inbound_key"):
+        key = getattr(config, name)
+        if config.is_production and (key == DEVELOPMENT_KEY or len(key) < SHORTEST_KEY):
+            raise BadConfiguration(
+                f"Production needs DESKWIRE_{name.upper()}, of at least 32 characters. Make one with:\n"
+                "  python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
+            )
+
+
+def _check_email(config: Config) -> None:
+    if not config.email_url.startswith(("smtp://", "smtps://", "files://")):
+        raise BadConfiguration("DESKWIRE_EMAIL_URL is smtp://[user:password@]host:port, smtps://… or files://folder.")
+    if not re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", config.email_domain):
+        raise BadConfiguration("DESKWIRE_EMAIL_DOMAIN is a domain, such as mail.example.com.")

@@ -7,6 +7,7 @@ from strawberry.schema.config import StrawberryConfig
 
 from resolvers import Mutation, Query
 from schema.events import (
+    EmailUndelivered,
     MessagingSessionEnded,
     MessagingSessionStateChanged,
     OtherTicketEvent,
@@ -24,6 +25,7 @@ from schema.events import (
 from subscriptions.fields import Subscription
 
 EVENTS = [
+    EmailUndelivered,
     MessagingSessionEnded,
     MessagingSessionStateChanged,
     OtherTicketEvent,

@@ -233,15 +233,19 @@ async def create_ticket(
     channel: Channel,
     subject: str,
     continues: Ticket | None = None,
+    follow_up_of: Ticket | None = None,
 ) -> Ticket:
-    """A new ticket for a conversation. Nothing but requester, organisation and channel comes from an old one (R71)."""
+    """A new ticket for a conversation. Nothing but requester, organisation and channel comes from an old one (R71).
+
+    `continues` is the ticket of the session before (R72), `follow_up_of` a closed one that was answered (R145).
+    """
     ticket = Ticket(
         id=new_id(),
         account_id=tx.account_id,
         number=await take_ticket_number(tx),
         conversation_id=conversation_id,
         requester_id=requester.id,
-        organization_id=_organization(requester, continues),
+        organization_id=_organization(requester, continues or follow_up_of),
         group_id=None,
         assignee_id=None,
         subject=subject,
@@ -253,11 +257,17 @@ async def create_ticket(
         cc_ids=[],
         follower_ids=[],
         continuation_of_id=continues.id if continues else None,
+        follow_up_of_id=follow_up_of.id if follow_up_of else None,
         created_at=tx.now,
         status_changed_at=tx.now,
     )
     tx.follow(ticket, created=True)
-    tx.record(EventType.TICKET_CREATED, ticket=ticket, continuation_of=str(continues.id) if continues else None)
+    tx.record(
+        EventType.TICKET_CREATED,
+        ticket=ticket,
+        continuation_of=str(continues.id) if continues else None,
+        follow_up_of=str(follow_up_of.id) if follow_up_of else None,
+    )
     return ticket
 
 

@@ -1,1 +1,4 @@
-"""INTEGRATION DOOR. What goes out to, and comes in from, other systems."""
+"""INTEGRATIONS. Doors to other systems: they decode what comes in, call verbs of the domain, and pass on what goes out.
+
+They speak no GraphQL, and know nothing of the doors that do.
+"""

@@ -20,10 +20,10 @@ import httpx
 import orjson
 
 from domain.errors import BusyRetry
+from domain.ids import global_id
 from domain.webhooks import DueCall, claim_due_calls, finish_call
 from models import utc_now
 from partners.addresses import ForbiddenAddress, resolved
-from schema.ids import encode_id
 
 TIMEOUT = 10.0
 """Seconds that a receiver has for all of it: to be found, to accept the connection, and to answer."""
@@ -119,4 +119,4 @@ def payload_of(call: DueCall) -> dict[str, Any]:
 
 
 def _global(kind: str, identifier: str) -> str:
-    return encode_id(kind, UUID(identifier))
+    return global_id(kind, UUID(identifier))

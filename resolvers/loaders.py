@@ -37,6 +37,7 @@ from models import (
     GroupMembership,
     MessagingSession,
     OutboundCall,
+    OutboundEmail,
     Role,
     RoutingQueue,
     Survey,
@@ -57,6 +58,8 @@ KeyT = TypeVar("KeyT", bound=Hashable)
 ValueT = TypeVar("ValueT")
 MOST_PIECES = 200
 """Of one statement: SQLite joins at most 500 SELECTs."""
+
+MOST_FOLLOW_UPS = 100
 
 Batch = Callable[[list[KeyT]], Awaitable[list[ValueT]]]
 
@@ -95,6 +98,8 @@ def loaders_for(actor: Actor) -> Loaders:
         open_surveys=DataLoader(_open_surveys(account)),
         webhooks=DataLoader(_by(Webhook.filter(account_id=account))),
         deliveries=DataLoader(_deliveries(account)),
+        follow_ups=DataLoader(_follow_ups(actor)),
+        emails=DataLoader(_by(OutboundEmail.filter(account_id=account), "comment_id")),
     )
 
 
@@ -122,6 +127,15 @@ def _work(actor: Actor) -> Batch[UUID, Work | None]:
     async def batch(agents: list[UUID]) -> list[Work | None]:
         found = await work_of(actor, agents)
         return [found.get(agent) for agent in agents]
+
+    return batch
+
+
+def _follow_ups(actor: Actor) -> Batch[UUID, list[Ticket]]:
+    async def batch(tickets: list[UUID]) -> list[list[Ticket]]:
+        rows = await visible_tickets(actor).filter(follow_up_of_id__in=tickets).order_by("number")
+        of_ticket = _grouped(rows, "follow_up_of_id")
+        return [of_ticket[ticket][-MOST_FOLLOW_UPS:] for ticket in tickets]
 
     return batch
 

@@ -10,6 +10,7 @@ import models
 from models import ActorKind, Channel, Visibility
 from schema.attachments import Attachment, attachments_of
 from schema.context import Info
+from schema.emails import EmailDelivery
 from schema.ids import encode_id
 from schema.people import Actor, Node, actor_of
 
@@ -48,3 +49,10 @@ class Comment(Node):
     @strawberry.field(description="Files that came with it, in the order of their uploads.")
     async def attachments(self, info: Info) -> list[Attachment]:
         return await attachments_of(info, self.row)
+
+    @strawberry.field(description="What became of a reply by e-mail. Null for all other comments.")
+    async def email_delivery(self, info: Info) -> EmailDelivery | None:
+        if self.channel is not Channel.EMAIL:
+            return None
+        row = await info.context.loaders.emails.load(self.row.id)
+        return EmailDelivery.of(row) if row else None

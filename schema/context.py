@@ -73,6 +73,8 @@ class Loaders:
     open_surveys: DataLoader[UUID, models.Survey | None]
     webhooks: DataLoader[UUID, models.Webhook | None]
     deliveries: DataLoader[tuple[UUID, int], list[models.OutboundCall]]
+    follow_ups: DataLoader[UUID, list[models.Ticket]]
+    emails: DataLoader[UUID, models.OutboundEmail | None]
 
 
 @dataclass(frozen=True, slots=True)

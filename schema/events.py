@@ -100,6 +100,13 @@ class TicketCommentChanged(TicketEvent):
         return await _comment(info, self.row)
 
 
+@strawberry.type(description="A reply by e-mail could not be sent, or came back: EMAIL_FAILED or EMAIL_BOUNCED.")
+class EmailUndelivered(TicketEvent):
+    @strawberry.field(description="The reply. What went wrong is in its emailDelivery.")
+    async def comment(self, info: Info) -> Comment:
+        return await _comment(info, self.row)
+
+
 @strawberry.type(description="A field of the ticket changed.")
 class TicketFieldChanged(TicketEvent):
     @strawberry.field(description="Which field, as the ticket calls it.")
@@ -220,6 +227,8 @@ async def _comment(info: Info, row: models.Event) -> Comment:
 
 
 KINDS: dict[EventType, type[TicketEvent]] = {
+    EventType.EMAIL_BOUNCED: EmailUndelivered,
+    EventType.EMAIL_FAILED: EmailUndelivered,
     EventType.MESSAGING_SESSION_ENDED: MessagingSessionEnded,
     EventType.MESSAGING_SESSION_STATE_CHANGED: MessagingSessionStateChanged,
     EventType.TICKET_COMMENT_ADDED: TicketCommentAdded,

@@ -131,6 +131,19 @@ class Ticket(Node):
     async def merged_tickets(self, info: Info) -> list[MergedTicket]:
         return await merged_into(info, self.row)
 
+    @strawberry.field(description="The closed ticket that a mail answered, if the viewer may see it.")
+    async def follow_up_of(self, info: Info) -> Ticket | None:
+        if self.row.follow_up_of_id is None:
+            return None
+        row = await info.context.loaders.tickets.load(self.row.follow_up_of_id)
+        return Ticket.of(row) if row else None
+
+    @strawberry.field(
+        description="The tickets that mails to this closed one began: those that the viewer may see, the last 100."
+    )
+    async def follow_ups(self, info: Info) -> list[Ticket]:
+        return [Ticket.of(row) for row in await info.context.loaders.follow_ups.load(self.row.id)]
+
     @strawberry.field(description="The thread, in order.")
     async def comments(
         self,

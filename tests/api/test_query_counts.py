@@ -63,7 +63,10 @@ EVENTS = """query ($first: Int!) { tickets(first: $first) { edges { node {
     } } } } } } }"""
 
 LINKS = """query ($first: Int!) { tickets(first: $first) { edges { node {
-    id continuationOf { id } continuedBy { id } } } } }"""
+    id continuationOf { id } continuedBy { id } followUpOf { id } followUps { id } } } } }"""
+
+MAILS = """query ($first: Int!) { tickets(first: $first) { edges { node {
+    id comments(last: 10) { edges { node { emailDelivery { state } } } } } } } }"""
 
 MACROS = "query ($first: Int!) { macros(first: $first) { edges { node { id title actions { kind value } } } } }"
 REQUESTS = "query ($first: Int!) { myRequests(first: $first) { edges { node { id subject } } } }"
@@ -138,6 +141,9 @@ class Crowd:
         mine = await world.message(self.customer, f"Mine {number}")
         await world.comment(mine, agent, "Reply", Channel.MESSAGING)
         await world.end(mine, agent)
+        for customers in (ended, mine):
+            await world.comment(customers, agent, "By mail", Channel.EMAIL)
+        await Ticket.filter(id=again.id).update(follow_up_of_id=live.id)
         # Everywhere acts somebody who is neither requester nor assignee, or few rows would cost less than many.
         for ticket in (others, live, ended, again, mine):
             await world.comment(ticket, world.admin)
@@ -186,7 +192,8 @@ COUNTS: dict[str, tuple[str, str, int]] = {
     "tickets and their comments": ("admin", COMMENTS, 5),
     "tickets and the files of their comments": ("admin", FILES, 5),
     "tickets and their events": ("admin", EVENTS, 6),
-    "tickets and what continues them": ("admin", LINKS, 4),
+    "tickets and what continues them": ("admin", LINKS, 5),
+    "tickets and their mails": ("admin", MAILS, 5),
     "AccountAudit": ("admin", OPERATIONS["AccountAudit"], 2),
     "macros": ("admin", MACROS, 1),
     "MyConversations": ("customer", OPERATIONS["MyConversations"], 4),

@@ -89,6 +89,8 @@ def test_a_database_that_cannot_be_used_is_said(tmp_path: Path) -> None:
         ("ENV", "test", ["DESKWIRE_ENV", "development or production"]),
         ("ALLOW_GET", "maybe", ["DESKWIRE_ALLOW_GET='maybe'"]),
         ("ENDING_SESSIONS_SINCE", "2026-01-01", ["DESKWIRE_ENDING_SESSIONS_SINCE"]),
+        ("EMAIL_URL", "https://mx.example", ["DESKWIRE_EMAIL_URL", "smtp://", "files://"]),
+        ("EMAIL_DOMAIN", "support@acme", ["DESKWIRE_EMAIL_DOMAIN", "mail.example.com"]),
         ("BROADCAST_URL", "kafka://host", ["DESKWIRE_BROADCAST_URL", "redis://"]),
     ],
 )
@@ -154,4 +156,9 @@ def test_a_token_is_printed_alone(sqlite_url: str) -> None:
 
 
 def test_production_accepts_a_key_of_its_own(sqlite_url: str) -> None:
-    assert deskwire(sqlite_url, "migrate", env="production", secret_key=KEY).status == 0
+    assert deskwire(sqlite_url, "migrate", env="production", secret_key=KEY, email_inbound_key=KEY).status == 0
+
+
+def test_production_needs_a_key_for_mails_that_come_in(sqlite_url: str) -> None:
+    done = deskwire(sqlite_url, "serve", env="production", secret_key=KEY)
+    assert refused(done, "DESKWIRE_EMAIL_INBOUND_KEY", "32 characters")

@@ -57,7 +57,7 @@ def test_development_has_pages(server: Server) -> None:
 
 def test_production_has_none(sqlite: Sqlite, start: Start) -> None:
     with sqlite.fresh() as url:
-        production = start(url, env="production", secret_key=KEY)
+        production = start(url, env="production", secret_key=KEY, email_inbound_key=KEY)
         paths = ("/", "/graphiql", "/graphiql/config.json", "/static/front.css")
         assert [httpx.get(production.address + path).status_code for path in paths] == [404] * len(paths)
         assert httpx.get(f"{production.address}/readyz").status_code == 200
