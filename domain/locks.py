@@ -14,7 +14,7 @@ from domain.actors import Actor, load_access
 from domain.errors import NotFound, Unauthenticated
 from domain.transactions import Transaction
 from domain.visibility import audience_of, may_see, visible_tickets
-from models import AccountSettings, ActorKind, MessagingSession, Role, SessionState, Ticket, TicketCounter, User
+from models import AccountSettings, ActorKind, Group, MessagingSession, Role, SessionState, Ticket, TicketCounter, User
 
 
 async def _share(model: type[Model], column: str, value: UUID) -> None:
@@ -61,6 +61,12 @@ async def hold_role(tx: Transaction, role_id: UUID) -> bool:
     """Hold a role against changes until the commit. Returns whether the account has it."""
     await _share(Role, "id", role_id)
     return await Role.exists(id=role_id, account_id=tx.account_id)
+
+
+async def hold_group(tx: Transaction, group_id: UUID) -> bool:
+    """Hold a group against its deletion until the commit. Returns whether the account has it."""
+    await _share(Group, "id", group_id)
+    return await Group.exists(id=group_id, account_id=tx.account_id)
 
 
 async def lock_user(tx: Transaction, user_id: UUID) -> User:

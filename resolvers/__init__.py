@@ -2,7 +2,7 @@
 
 import strawberry
 
-from resolvers import comments, customers, macros, nodes, people, sessions, settings, tickets
+from resolvers import administration, comments, customers, macros, nodes, people, sessions, settings, tickets, tokens
 
 field = strawberry.field
 mutation = strawberry.mutation
@@ -29,6 +29,16 @@ class Query:
     agents = field(people.agents, description="Those who answer, by name.")
     groups = field(people.groups, description="The teams, by name.")
     roles = field(people.roles, description="The roles.")
+    agent = field(administration.agent, description="Somebody who answers; null where there is nobody.")
+    organizations = field(
+        administration.organizations, description="The organisations that the caller looks after, or all, by name."
+    )
+    end_users = field(
+        administration.end_users, description="The customers whom the caller may look up, by name; or those searched."
+    )
+    tokens = field(
+        tokens.tokens, description="API tokens without their secrets, the newest first: one's own, or everybody's."
+    )
     # the customer's widget
     my_conversations = field(customers.my_conversations, description="The customer's conversations, the newest first.")
     my_requests = field(customers.my_requests, description="The customer's requests, the newest first.")
@@ -54,6 +64,29 @@ class Mutation:
     )
     update_routing_settings = mutation(
         settings.resolve_update_routing_settings, description="Change settings of routing."
+    )
+    save_agent = mutation(
+        administration.resolve_save_agent, description="Make or change an agent, an admin or an integration partner."
+    )
+    deactivate_agent = mutation(administration.resolve_deactivate_agent, description="Take somebody's account away.")
+    reactivate_agent = mutation(administration.resolve_reactivate_agent, description="Give it back.")
+    save_end_user = mutation(administration.resolve_save_end_user, description="Make or change a customer.")
+    save_role = mutation(administration.resolve_save_role, description="Make a role, or change it for all who have it.")
+    delete_role = mutation(administration.resolve_delete_role, description="Delete a role that nobody has.")
+    save_group = mutation(administration.resolve_save_group, description="Make or rename a group.")
+    delete_group = mutation(administration.resolve_delete_group, description="Delete a group that nothing names.")
+    save_organization = mutation(
+        administration.resolve_save_organization, description="Make or rename an organisation."
+    )
+    delete_organization = mutation(
+        administration.resolve_delete_organization, description="Delete an organisation that nothing names."
+    )
+    delete_macro = mutation(macros.resolve_delete_macro, description="Delete a macro.")
+    create_api_token = mutation(
+        tokens.resolve_create_api_token, description="Make a token for oneself or for an integration partner."
+    )
+    revoke_api_token = mutation(
+        tokens.resolve_revoke_api_token, description="Make a token worthless and close its sockets."
     )
     revoke_token = mutation(people.resolve_revoke_token, description="Make a token worthless and close its sockets.")
     # the customer's widget
