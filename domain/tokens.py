@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from domain.actors import Actor, load_access
+from domain.actors import EVERYTHING, Actor, load_access
 from domain.authority import check_can_manage_people, check_within
 from domain.errors import Forbidden, InvalidInput, NotFound
 from domain.idempotency import once
@@ -16,7 +16,7 @@ from domain.locks import confirm_actor, lock_user
 from domain.names import clean_name
 from domain.people import LONGEST_LIFE, TOKEN_PREFIX, IssuedToken, issue_token
 from domain.transactions import Call, Transaction
-from models import Permission, Token, User, UserKind
+from models import Permission, Role, Token, User, UserKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,13 @@ class CreatedToken:
 def public_part(token: Token) -> str:
     """How a token begins: enough to recognise one that was found somewhere, and worth nothing."""
     return f"{TOKEN_PREFIX}_{token.id.hex}"
+
+
+def scopes_of(user: User, role: Role | None) -> list[Permission]:
+    """What a token of this user may do now: tokens have no rights of their own."""
+    if user.kind is UserKind.ADMIN:
+        return sorted(EVERYTHING.permissions)
+    return sorted(Permission(each) for each in role.permissions) if role else []
 
 
 async def create_api_token(

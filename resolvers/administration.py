@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from strawberry import ID, UNSET
@@ -60,14 +60,14 @@ async def end_users(info: Info, first: int, after: str | None = None, search: st
     return keyset_page(rows, first, after=after is not None, key=lambda row: (row.name, row.id), node=EndUser.of)
 
 
-def _optional(kind: str, value: ID | None, field: str) -> UUID | None:
+def _optional(kind: str, value: ID | None, field: str) -> Any:
     """What is left out stays left out."""
-    return UNSET if value is UNSET else decode_optional(kind, value, field=field)  # type: ignore[no-any-return]
+    return UNSET if value is UNSET else decode_optional(kind, value, field=field)
 
 
-def _several(kind: str, values: Sequence[ID] | None, field: str) -> frozenset[UUID] | None:
+def _several(kind: str, values: list[ID] | None, field: str) -> Any:
     if values is UNSET or values is None:
-        return values  # type: ignore[return-value]  # UNSET is nobody's type
+        return values
     return frozenset(decode_id(kind, value, field=field) for value in values)
 
 

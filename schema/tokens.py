@@ -9,8 +9,7 @@ import strawberry
 from strawberry import ID
 
 import models
-from domain.actors import load_access
-from domain.tokens import public_part
+from domain.tokens import public_part, scopes_of
 from models import Permission
 from schema.context import Info
 from schema.ids import encode_id
@@ -46,8 +45,10 @@ class ApiToken(Node):
 
     @strawberry.field(description="What its user's role allows now.")
     async def scopes(self, info: Info) -> list[Permission]:
-        row = await info.context.loaders.users.load(self.user_id)
-        return sorted((await load_access(row)).permissions) if row else []
+        loaders = info.context.loaders
+        user = await loaders.users.load(self.user_id)
+        role = await loaders.roles.load(user.role_id) if user and user.role_id else None
+        return scopes_of(user, role) if user else []
 
 
 @strawberry.input(description="Make a token, for oneself or for an integration partner.")

@@ -19,11 +19,16 @@ from models import (
     Event,
     EventType,
     Group,
+    GroupMembership,
     Macro,
     MessagingSession,
+    Organization,
+    OrganizationMembership,
     OutboundEmail,
     ReadMark,
+    Role,
     Ticket,
+    TicketAccess,
     Token,
     User,
     new_id,
@@ -35,7 +40,23 @@ from tests.factories import World, columns
 SECRET = "Geheimnis"
 """Part of every text of a stage: an answer that holds it gave something away."""
 
-TABLES = (AccountSettings, Comment, Event, Group, Macro, MessagingSession, OutboundEmail, ReadMark, Ticket, Token, User)
+TABLES = (
+    AccountSettings,
+    Comment,
+    Event,
+    Group,
+    GroupMembership,
+    Macro,
+    MessagingSession,
+    Organization,
+    OrganizationMembership,
+    OutboundEmail,
+    ReadMark,
+    Role,
+    Ticket,
+    Token,
+    User,
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +72,8 @@ class Stage:
     message: UUID
     macro: UUID
     token: UUID
+    role: UUID
+    organization: UUID
 
     @classmethod
     async def set(cls, world: World) -> Stage:
@@ -66,13 +89,19 @@ class Stage:
         macro = await save_macro(Call(world.admin), title=f"{SECRET} macro", actions=actions, shared=False)
         token = await issue_token(await User.get(id=world.admin.id), f"{SECRET} token", utc_now())
         ticket = await Ticket.get(id=ticket.id)
-        return cls(world, agent, customer, group, ticket, note, message.id, macro.macro_id, token.token_id)
+        organization = await world.organization(f"{SECRET} organisation")
+        role = await Role.create(
+            account_id=world.id, name=f"{SECRET} role", ticket_access=TicketAccess.ASSIGNED, permissions=[]
+        )
+        ids = (note, message.id, macro.macro_id, token.token_id, role.id, organization.id)
+        return cls(world, agent, customer, group, ticket, *ids)
 
     async def ids(self) -> dict[str, UUID]:
         """The identifier of one row of each kind that has global ids."""
         session = await self.world.session(self.ticket)
         event = await Event.get(ticket_id=self.ticket.id, type=EventType.TICKET_CREATED)
         assert self.customer.id is not None
+        assert self.agent.id is not None
         return {
             "Ticket": self.ticket.id,
             "Request": self.ticket.id,
@@ -85,6 +114,9 @@ class Stage:
             "Group": self.group.id,
             "Macro": self.macro,
             "Token": self.token,
+            "Agent": self.agent.id,
+            "Role": self.role,
+            "Organization": self.organization,
             "Survey": new_id(),  # there are none yet
         }
 

@@ -31,10 +31,19 @@ from tests.delivery.stage import Stage, ticket_id, user_id
 from tests.factories import AGENT, World
 
 NO_TICKET = {
+    "createApiToken",
+    "deleteMacro",
+    "deleteRole",
     "markRead",
     "rateConversation",
+    "reactivateAgent",
+    "revokeApiToken",
     "revokeToken",
+    # Names are the directory's: a row shows them as they were when it was delivered.
+    "saveEndUser",
+    "saveGroup",
     "saveMacro",
+    "saveOrganization",
     "sendTyping",
     "setAvailability",
     "updateRoutingSettings",
@@ -206,6 +215,67 @@ async def changes_roles(cast: Cast, ticket: Ticket) -> None:
         await set_organizations(Call(cast.stage.world.admin), agent.id, frozenset())
 
 
+ADMINISTER = "mutation ($input: %sInput!) { %s(input: $input) { userErrors { code } } }"
+
+
+async def administers(cast: Cast, mutation: str, **input: Any) -> None:
+    text = ADMINISTER % (mutation[0].upper() + mutation[1:], mutation)
+    await cast.stage.do(cast.stage.world.admin, text, **input)
+
+
+async def changes_agents(cast: Cast, ticket: Ticket) -> None:
+    """All of them lose what they reach; then they get it back, by another role."""
+    role = encode_id("Role", (await cast.stage.world.role(TicketAccess.GROUPS)).id)
+    for groups in ([], [encode_id("Group", cast.group.id)]):
+        for agent in cast.agents.values():
+            await administers(
+                cast, "saveAgent", agentId=agent_id(agent), roleId=role, groupIds=groups, organizationIds=[]
+            )
+    await put_back(cast)
+
+
+async def put_back(cast: Cast) -> None:
+    """As `Cast.of` made them."""
+    for access, agent in cast.agents.items():
+        await administers(
+            cast,
+            "saveAgent",
+            agentId=agent_id(agent),
+            roleId=encode_id("Role", (await cast.stage.world.role(access)).id),
+            groupIds=[encode_id("Group", cast.group.id)],
+            organizationIds=[encode_id("Organization", cast.organization.id)],
+        )
+
+
+def agent_id(agent: Actor) -> str:
+    return encode_id("Agent", agent.id or new_id())
+
+
+async def changes_a_role_by_name(cast: Cast, ticket: Ticket) -> None:
+    role = encode_id("Role", (await cast.stage.world.role(TicketAccess.GROUPS)).id)
+    for access in ("ASSIGNED", "ALL", "GROUPS"):
+        await administers(cast, "saveRole", roleId=role, ticketAccess=access)
+
+
+async def deletes_teams(cast: Cast, ticket: Ticket) -> None:
+    """Some that nothing names; whoever is in them reaches no less without them."""
+    world = cast.stage.world
+    group, organization = await world.group(new_id().hex), await world.organization(new_id().hex)
+    for agent in cast.agents.values():
+        await set_groups(Call(world.admin), agent.id or new_id(), frozenset({cast.group.id, group.id}))
+        both = frozenset({cast.organization.id, organization.id})
+        await set_organizations(Call(world.admin), agent.id or new_id(), both)
+    await administers(cast, "deleteGroup", groupId=encode_id("Group", group.id))
+    await administers(cast, "deleteOrganization", organizationId=encode_id("Organization", organization.id))
+
+
+async def deactivates(cast: Cast, ticket: Ticket) -> None:
+    """Somebody else: what becomes of his own streams is tested with the subscriptions."""
+    other = await cast.stage.world.agent("Going")
+    await update_ticket(Call(cast.stage.world.admin), ticket.id, {"assignee_id": other.id})
+    await administers(cast, "deactivateAgent", agentId=agent_id(other))
+
+
 async def closes(cast: Cast, ticket: Ticket) -> None:
     """Nor this: the system does."""
     await mark_inactive(
@@ -217,13 +287,18 @@ async def closes(cast: Cast, ticket: Ticket) -> None:
 SCENES: dict[str, Scene] = {
     "applyMacro": applies_a_macro,
     "commentOnRequest": comments_on_his_request,
+    "deactivateAgent": deactivates,
+    "deleteGroup": deletes_teams,
     "deleteMessage": deletes,
+    "deleteOrganization": deletes_teams,
     "editMessage": edits,
     "endSession": ends,
     "endSessions": ends_many,
     "postComment": posts,
     "reactToMessage": reacts,
     "redactComment": redacts,
+    "saveAgent": changes_agents,
+    "saveRole": changes_a_role_by_name,
     "sendMessage": writes,
     "updateMessagingSettings": changes_settings,
     "updateTicket": updates,
