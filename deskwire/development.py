@@ -55,6 +55,7 @@ TITLES = {
     "People": "As an admin: people, groups, roles",
     "SaveMacro": "As an admin: save a macro",
     "TicketPage": "As a partner: tickets with their last events",
+    "CreateApiToken": "As a partner: make another token",
 }
 
 
@@ -97,6 +98,7 @@ def variables_for(name: str, tickets: dict[str, str]) -> dict[str, Any]:
         "RateConversation": {"input": {"surveyId": "the id of an offered survey", "score": 5}},
         "UpdateMessagingSettings": {"input": {"agentsCanEndSessions": False}},
         "UpdateRoutingSettings": {"input": {"mode": "OMNICHANNEL"}},
+        "CreateApiToken": {"input": {"name": "Nightly export", "expiresInDays": 30}},
         "SaveMacro": {"input": {"title": "Thanks", "actions": [{"kind": "PUBLIC_REPLY", "value": "Thank you!"}]}},
     }
     paged = {"TicketList", "MyConversations", "AccountAudit", "TicketPage"}

@@ -214,11 +214,12 @@ async def test_admins_have_no_role_and_programs_stay_programs(world: World) -> N
     """S1."""
     agent, role = await world.agent(), await world.role()
     partner = await world.agent("Parcels", kind=UserKind.PARTNER)
-    for user_id, values, field in [
+    cases: list[tuple[UUID | None, dict[str, Any], str]] = [
         (agent.id, {"kind": UserKind.ADMIN, "role_id": role.id}, "roleId"),
         (agent.id, {"kind": UserKind.PARTNER}, "kind"),
         (partner.id, {"kind": UserKind.ADMIN}, "kind"),
-    ]:
+    ]
+    for user_id, values, field in cases:
         async with refuses(world, InvalidInput) as caught:
             await save_agent(Call(world.admin), values, user_id=user_id)
         assert caught.value.field == (field,)
