@@ -8,15 +8,14 @@ from uuid import UUID
 
 from domain.actors import load_access
 from domain.authority import check_can_manage_people, check_within
+from domain.changes import changes_between, person_to_json
 from domain.errors import InvalidInput, NotFound
 from domain.idempotency import once
 from domain.locks import confirm_actor, hold_role
 from domain.names import LONGEST_PERSON, check_address_is_free, clean_address, clean_name
 from domain.people import (
     change_person,
-    changes_between,
     lock_staff,
-    person_to_json,
     put_into_groups,
     put_into_organizations,
 )

@@ -10,13 +10,13 @@ from tortoise.queryset import QuerySet
 
 from domain.actors import Actor
 from domain.agents import SavedPerson
+from domain.changes import changes_between
 from domain.errors import Forbidden, InvalidInput, NotFound
 from domain.idempotency import once
 from domain.keyset import beyond
 from domain.locks import confirm_actor, lock_user
 from domain.names import LONGEST_PERSON, check_address_is_free, clean_address, clean_name
 from domain.organizations import known_organizations
-from domain.people import changes_between
 from domain.transactions import Call, Transaction
 from domain.visibility import visible_tickets
 from models import Permission, User, UserKind, new_id

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from domain.actors import Access, Actor, access_to_json, load_access, load_actor
 from domain.authority import check_can_manage_people, check_within
+from domain.changes import access_of, changes_between, person_to_json, role_to_json
 from domain.errors import Forbidden, NotFound
 from domain.locks import confirm_actor, hold_role, lock_user
 from domain.names import check_name_is_free, clean_name
@@ -167,38 +168,6 @@ def record_access(tx: Transaction, user: User, before: Access) -> None:
     tx.record(EventType.AGENT_ACCESS_CHANGED, user=str(user.id), before=access_to_json(before), active=user.active)
 
 
-async def person_to_json(user: User) -> dict[str, Any]:
-    """Somebody who works here, as the log compares him: also what his role gives him, and where he is a member."""
-    access = access_to_json(await load_access(user))
-    groups = await GroupMembership.filter(user_id=user.id).values_list("group_id", flat=True)
-    organizations = await OrganizationMembership.filter(user_id=user.id).values_list("organization_id", flat=True)
-    return {
-        "name": user.name,
-        "email": user.email,
-        "kind": user.kind.value,
-        "role": str(user.role_id) if user.role_id else None,
-        "ticketAccess": access["tickets"],
-        "permissions": access["permissions"],
-        "groups": sorted(map(str, groups)),
-        "organizations": sorted(map(str, organizations)),
-        "active": user.active,
-    }
-
-
-def changes_between(
-    before: dict[str, Any], after: dict[str, Any], *, personal: tuple[str, ...] = ("name", "email")
-) -> list[dict[str, Any]]:
-    """The fields that differ, for the log.
-
-    Of what is personal it keeps that it changed, and not what: the log is for ever, and a person's data is not.
-    """
-    changed = [(name, before.get(name), value) for name, value in after.items() if before.get(name) != value]
-    return [
-        {"field": name, "from": None, "to": None} if name in personal else {"field": name, "from": was, "to": value}
-        for name, was, value in changed
-    ]
-
-
 async def _check_stays(tx: Transaction, user: User, before: dict[str, Any]) -> None:
     """Nobody shuts himself out, and somebody can always administer the account. Raises Forbidden.
 
@@ -267,17 +236,6 @@ async def _change_role(
     check_within(tx.actor, UserKind.AGENT, access_of(role))
     await role.save()
     return changes_between(before, role_to_json(role), personal=())
-
-
-def access_of(role: Role) -> Access:
-    """The access that a role gives to somebody without groups and organisations."""
-    return Access(tickets=role.ticket_access, permissions=frozenset(map(Permission, role.permissions)))
-
-
-def role_to_json(role: Role) -> dict[str, Any]:
-    """A role as the log shows it."""
-    permissions = sorted(role.permissions)
-    return {"name": role.name, "ticketAccess": role.ticket_access.value, "permissions": permissions}
 
 
 def _digest(secret: str) -> str:

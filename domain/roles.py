@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from domain.authority import check_can_manage_people, check_within
+from domain.changes import access_of, changes_between, role_to_json
 from domain.errors import InvalidInput, NotFound
 from domain.idempotency import once
 from domain.locks import confirm_actor
 from domain.names import check_name_is_free, clean_name
-from domain.people import access_of, changes_between, role_to_json
 from domain.transactions import Call, Transaction, unit_of_work
 from models import Permission, Role, TicketAccess, User, UserKind, new_id
 
