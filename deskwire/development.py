@@ -60,6 +60,7 @@ TITLES = {
     "CreateWebhook": "As an admin: register a webhook",
     "Webhooks": "As an admin: webhooks and their deliveries",
     "TicketPage": "As a partner: tickets with their last events",
+    "CreateApiToken": "As a partner: make another token",
 }
 
 
@@ -110,6 +111,7 @@ def variables_for(name: str, tickets: dict[str, str]) -> dict[str, Any]:
             }
         },
         "CreateWebhook": {"input": {"url": "https://hooks.example.com/deskwire", "eventTypes": []}},
+        "CreateApiToken": {"input": {"name": "Nightly export", "expiresInDays": 30}},
         "SaveMacro": {"input": {"title": "Thanks", "actions": [{"kind": "PUBLIC_REPLY", "value": "Thank you!"}]}},
     }
     paged = {"TicketList", "MyConversations", "AccountAudit", "TicketPage"}

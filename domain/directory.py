@@ -12,6 +12,7 @@ from domain.actors import Actor
 from domain.errors import Forbidden, NotFound
 from domain.keyset import beyond
 from domain.macros import usable_macros
+from domain.organizations import known_organizations
 from domain.settings import check_can_read_settings
 from models import (
     Account,
@@ -20,6 +21,7 @@ from models import (
     Group,
     LedgerEntry,
     Macro,
+    Organization,
     Permission,
     Role,
     User,
@@ -52,10 +54,30 @@ async def _by_name(rows: QuerySet[RowT], first: int, after: Named, column: str =
     return await rows.order_by(column, "id").limit(first + 1)
 
 
-async def agents_page(actor: Actor, first: int, after: Named) -> list[User]:
-    """Up to first + 1 of those who answer, by name."""
-    staff = User.filter(account_id=actor.account_id, active=True, kind__in=[UserKind.AGENT, UserKind.ADMIN])
-    return await _by_name(staff, first, after)
+async def agents_page(
+    actor: Actor, first: int, after: Named, *, active: bool = True, partners: bool = False
+) -> list[User]:
+    """Up to first + 1 of those who answer, by name; or of the integration partners, or of those who are deactivated.
+
+    Raises Forbidden for those two, which are for who manages people.
+    """
+    if (partners or not active) and not actor.may(Permission.MANAGE_PEOPLE):
+        raise Forbidden
+    kinds = [UserKind.PARTNER] if partners else [UserKind.AGENT, UserKind.ADMIN]
+    return await _by_name(User.filter(account_id=actor.account_id, active=active, kind__in=kinds), first, after)
+
+
+async def agent_of(actor: Actor, user_id: UUID) -> User | None:
+    """Somebody of `agents_page`, or None."""
+    staff = User.filter(account_id=actor.account_id).exclude(kind=UserKind.END_USER)
+    if not actor.may(Permission.MANAGE_PEOPLE):
+        staff = staff.filter(active=True, kind__in=[UserKind.AGENT, UserKind.ADMIN])
+    return await staff.get_or_none(id=user_id)
+
+
+async def organizations_page(actor: Actor, first: int, after: Named) -> list[Organization]:
+    """Up to first + 1 of the organisations that the actor knows, by name."""
+    return await _by_name(known_organizations(actor), first, after)
 
 
 async def groups_page(actor: Actor, first: int, after: Named) -> list[Group]:

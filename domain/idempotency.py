@@ -15,7 +15,7 @@ from uuid import UUID
 
 import orjson
 
-from domain.errors import IdempotencyConflict, InvalidInput
+from domain.errors import IdempotencyConflict, InvalidInput, Refusal
 from domain.transactions import Call, Transaction, unit_of_work
 from models import IdempotencyRecord
 
@@ -41,10 +41,8 @@ async def once(
     digest = hashlib.sha256(orjson.dumps([operation, inputs], option=orjson.OPT_SORT_KEYS)).hexdigest()
 
     async def work_once(tx: Transaction) -> V:
-        earlier = await IdempotencyRecord.get_or_none(account_id=tx.account_id, actor_id=call.actor.id, key=key)
-        if earlier is not None and earlier.created_at > tx.call.clock() - KEPT_FOR:
-            if earlier.input_sha256 != digest:
-                raise IdempotencyConflict(field=("idempotencyKey",))
+        earlier = await _record(call, key)
+        if earlier is not None and _counts(call, earlier, digest):
             return _restored(verdict, earlier.result)
         if earlier is not None:
             await earlier.delete()
@@ -62,7 +60,27 @@ async def once(
         )
         return result
 
-    return await unit_of_work(call, work_once)
+    try:
+        return await unit_of_work(call, work_once)
+    except Refusal:
+        # The first call with this key may have ended after we looked for it: what it did is then what refuses us.
+        earlier = await _record(call, key)
+        if earlier is None or not _counts(call, earlier, digest):
+            raise
+        return _restored(verdict, earlier.result)
+
+
+async def _record(call: Call, key: str) -> IdempotencyRecord | None:
+    return await IdempotencyRecord.get_or_none(account_id=call.actor.account_id, actor_id=call.actor.id, key=key)
+
+
+def _counts(call: Call, earlier: IdempotencyRecord, digest: str) -> bool:
+    """Whether the key is still kept. Raises IdempotencyConflict when it was used with other input."""
+    if earlier.created_at <= call.clock() - KEPT_FOR:
+        return False
+    if earlier.input_sha256 != digest:
+        raise IdempotencyConflict(field=("idempotencyKey",))
+    return True
 
 
 def _restored(verdict: type[V], stored: dict[str, Any]) -> V:

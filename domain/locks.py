@@ -18,6 +18,7 @@ from models import (
     AccountSettings,
     ActorKind,
     Conversation,
+    Group,
     MessagingSession,
     Role,
     SessionState,
@@ -64,6 +65,12 @@ async def hold_role(tx: Transaction, role_id: UUID) -> bool:
     """Hold a role against changes until the commit. Returns whether the account has it."""
     await share(Role, "id", role_id)
     return await Role.exists(id=role_id, account_id=tx.account_id)
+
+
+async def hold_group(tx: Transaction, group_id: UUID) -> bool:
+    """Hold a group against its deletion until the commit. Returns whether the account has it."""
+    await share(Group, "id", group_id)
+    return await Group.exists(id=group_id, account_id=tx.account_id)
 
 
 async def lock_user(tx: Transaction, user_id: UUID) -> User:

@@ -17,9 +17,9 @@ from domain.comments import check_body, check_version, reply, situation_of
 from domain.composer import Situation, check_can_comment, check_can_end
 from domain.errors import Forbidden, InvalidInput, NotFound
 from domain.idempotency import once
-from domain.locks import confirm_actor, read_settings_locked
+from domain.locks import confirm_actor, hold_group, read_settings_locked
 from domain.sessions import EndOutcome, end_with_message, lock_for_end
-from domain.tickets import change_ticket, check_can_edit, check_values, hold_people
+from domain.tickets import change_ticket, check_can_edit, check_values, hold_people, is_assignable
 from domain.transactions import Call, Transaction, unit_of_work
 from models import (
     AccountSettings,
@@ -36,6 +36,7 @@ from models import (
 )
 
 MOST_ACTIONS = 20
+NOT_A_MANAGER = "Only admins and roles with the right to manage macros may do this."
 
 
 class MacroActionKind(StrEnum):
@@ -74,6 +75,8 @@ class AppliedMacro:
     end_outcome: str | None
 
 
+REFERENCES = (MacroActionKind.SET_ASSIGNEE, MacroActionKind.SET_GROUP)
+
 PLACEHOLDERS: dict[str, Callable[[Ticket, User, User], str]] = {
     "ticket.id": lambda ticket, requester, agent: str(ticket.number),
     "ticket.subject": lambda ticket, requester, agent: ticket.subject,
@@ -85,8 +88,9 @@ _PLACEHOLDER = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 
 
 def usable_macros(actor: Actor) -> QuerySet[Macro]:
-    """The shared macros of the account and the actor's own."""
-    return Macro.filter(Q(owner_id=None) | Q(owner_id=actor.id), account_id=actor.account_id)
+    """The shared macros of the account and the actor's own. Inactive shared ones are for those who manage macros."""
+    shared = Q(owner_id=None) if actor.may(Permission.MANAGE_MACROS) else Q(owner_id=None, active=True)
+    return Macro.filter(shared | Q(owner_id=actor.id), account_id=actor.account_id)
 
 
 async def save_macro(
@@ -105,29 +109,78 @@ async def save_macro(
         actor = await confirm_actor(tx)
         if actor.is_customer:
             raise Forbidden
+        await _check_references(tx, actions)
         macro = await _macro_to_save(actor, macro_id)
         if (shared or macro.owner_id is None) and not actor.may(Permission.MANAGE_MACROS):
-            raise Forbidden("Only admins and roles with the right to manage macros may do this.")
-        before = macro.title if macro_id else None
+            raise Forbidden(NOT_A_MANAGER)
+        before = _shown(macro) if macro_id else {}
         macro.owner_id = None if shared else actor.id
         macro.title, macro.active = title.strip(), active
         macro.actions = [{"kind": action.kind.value, "value": action.value} for action in actions]
         if macro_id is None:
             macro.created_at = tx.now
         await macro.save()
-        await tx.log("MACRO_SAVED", f"Macro {macro.id}", [{"field": "title", "from": before, "to": macro.title}])
+        await _log(tx, "MACRO_SAVED", macro, before, _shown(macro))
         return SavedMacro(macro.id)
 
-    return await unit_of_work(call, work)
+    inputs = {
+        "title": title,
+        "actions": [[action.kind.value, action.value] for action in actions],
+        "shared": shared,
+        "active": active,
+        "macro_id": str(macro_id),
+    }
+    return await once(call, "saveMacro", inputs, SavedMacro, work)
 
 
 async def _macro_to_save(actor: Actor, macro_id: UUID | None) -> Macro:
     if macro_id is None:
         return Macro(id=new_id(), account_id=actor.account_id, owner_id=actor.id)
-    macro = await usable_macros(actor).get_or_none(id=macro_id)
+    macro = await usable_macros(actor).select_for_update().get_or_none(id=macro_id)
     if macro is None:
         raise NotFound
     return macro
+
+
+async def delete_macro(call: Call, macro_id: UUID) -> None:
+    """Delete a shared macro (with the right to manage macros), or one's own. Raises NotFound, Forbidden."""
+
+    async def work(tx: Transaction) -> None:
+        actor = await confirm_actor(tx)
+        if actor.is_customer:
+            raise Forbidden
+        macro = await _macro_to_save(actor, macro_id)
+        if macro.owner_id is None and not actor.may(Permission.MANAGE_MACROS):
+            raise Forbidden(NOT_A_MANAGER)
+        await macro.delete()
+        await _log(tx, "MACRO_DELETED", macro, _shown(macro), {})
+
+    await unit_of_work(call, work)
+
+
+def _shown(macro: Macro) -> dict[str, Any]:
+    return {
+        "title": macro.title,
+        "shared": macro.owner_id is None,
+        "active": macro.active,
+        "actions": [(action["kind"], action["value"]) for action in macro.actions],
+    }
+
+
+async def _log(tx: Transaction, action: str, macro: Macro, before: dict[str, Any], after: dict[str, Any]) -> None:
+    """A line for what changed: of actions their kinds, never a text. What is somebody's own stays his own."""
+    changes = []
+    for name in sorted(before.keys() | after.keys(), key=list(_shown(macro)).index):
+        was, now = before.get(name), after.get(name)
+        if was == now:
+            continue
+        if name == "actions":
+            was, now = ([kind for kind, _ in each] if each else None for each in (was, now))
+        elif name == "title" and macro.owner_id is not None:
+            was = now = None
+        changes.append({"field": name, "from": was, "to": now})
+    if changes:
+        await tx.log(action, f"Macro {macro.id}", changes)
 
 
 def _check_macro(title: str, actions: list[MacroAction]) -> None:
@@ -158,6 +211,18 @@ def _check_action(action: MacroAction) -> None:
             _identifier(value)
         case MacroActionKind.END_SESSION:
             pass
+
+
+async def _check_references(tx: Transaction, actions: list[MacroAction]) -> None:
+    """Raises NotFound for a new owner who is not there. A group is held, so that nobody deletes it meanwhile."""
+    for action in actions:
+        identifier = _identifier(action.value or "") if action.kind in REFERENCES else None
+        if identifier is None:
+            continue
+        if action.kind is MacroActionKind.SET_GROUP and not await hold_group(tx, identifier):
+            raise NotFound("There is no such group.", field=("actions",))
+        if action.kind is MacroActionKind.SET_ASSIGNEE and not await is_assignable(tx, identifier):
+            raise NotFound("There is no such agent.", field=("actions",))
 
 
 def _tags(value: str) -> list[str]:

@@ -13,9 +13,12 @@ from uuid import UUID
 
 from tortoise.expressions import Q, Subquery
 
-from domain.actors import Actor, access_to_json, load_access, load_actor
+from domain.actors import Access, Actor, access_to_json, load_access, load_actor
+from domain.authority import check_can_manage_people, check_within
+from domain.changes import access_of, changes_between, person_to_json, role_to_json
 from domain.errors import Forbidden, NotFound
 from domain.locks import confirm_actor, hold_role, lock_sessions, lock_tickets, lock_user
+from domain.names import check_name_is_free, clean_name
 from domain.tickets import set_field
 from domain.transactions import Call, Transaction, unit_of_work
 from models import (
@@ -85,22 +88,11 @@ async def create_account(
     return account
 
 
-def check_can_manage_people(actor: Actor) -> None:
-    """Raises Forbidden."""
-    if not actor.may(Permission.MANAGE_PEOPLE):
-        raise Forbidden
-
-
 async def set_groups(call: Call, user_id: UUID, group_ids: frozenset[UUID]) -> None:
     """Put an agent into exactly these groups."""
 
     async def change(tx: Transaction, user: User) -> None:
-        found = await Group.filter(id__in=list(group_ids), account_id=tx.account_id).count()
-        if found != len(group_ids):
-            raise NotFound("There is no such group.", field=("groupIds",))
-        await GroupMembership.filter(user_id=user.id).delete()
-        for group_id in sorted(group_ids):
-            await GroupMembership.create(account_id=tx.account_id, user_id=user.id, group_id=group_id)
+        await put_into_groups(tx, user, group_ids)
 
     await _change_access(call, user_id, change)
 
@@ -109,16 +101,29 @@ async def set_organizations(call: Call, user_id: UUID, organization_ids: frozens
     """Let an agent look after exactly these organisations."""
 
     async def change(tx: Transaction, user: User) -> None:
-        found = await Organization.filter(id__in=list(organization_ids), account_id=tx.account_id).count()
-        if found != len(organization_ids):
-            raise NotFound("There is no such organisation.", field=("organizationIds",))
-        await OrganizationMembership.filter(user_id=user.id).delete()
-        for organization_id in sorted(organization_ids):
-            await OrganizationMembership.create(
-                account_id=tx.account_id, user_id=user.id, organization_id=organization_id
-            )
+        await put_into_organizations(tx, user, organization_ids)
 
     await _change_access(call, user_id, change)
+
+
+async def put_into_groups(tx: Transaction, user: User, group_ids: frozenset[UUID]) -> None:
+    """The memberships of a locked agent, anew. Raises NotFound."""
+    found = await Group.filter(id__in=list(group_ids), account_id=tx.account_id).count()
+    if found != len(group_ids):
+        raise NotFound("There is no such group.", field=("groupIds",))
+    await GroupMembership.filter(user_id=user.id).delete()
+    for group_id in sorted(group_ids):
+        await GroupMembership.create(account_id=tx.account_id, user_id=user.id, group_id=group_id)
+
+
+async def put_into_organizations(tx: Transaction, user: User, organization_ids: frozenset[UUID]) -> None:
+    """The organisations that a locked agent looks after, anew. Raises NotFound."""
+    found = await Organization.filter(id__in=list(organization_ids), account_id=tx.account_id).count()
+    if found != len(organization_ids):
+        raise NotFound("There is no such organisation.", field=("organizationIds",))
+    await OrganizationMembership.filter(user_id=user.id).delete()
+    for organization_id in sorted(organization_ids):
+        await OrganizationMembership.create(account_id=tx.account_id, user_id=user.id, organization_id=organization_id)
 
 
 async def set_role(call: Call, user_id: UUID, role_id: UUID) -> None:
@@ -165,37 +170,84 @@ async def _change_access(
     *,
     then: Callable[[Transaction, User], Awaitable[None]] | None = None,
 ) -> None:
-    """Change what an agent reaches: logged, and told to his live streams by an event in the same transaction.
-
-    `then` does what follows from it. His streams learn of the change first.
-    """
+    """`change_person` in a unit of work. `then` does what follows from it: his streams learn of the change first."""
 
     async def work(tx: Transaction) -> None:
+        await tx.hold_settings()
         check_can_manage_people(await confirm_actor(tx))
-        user = await lock_user(tx, user_id)
-        if user.kind is UserKind.END_USER:
-            raise NotFound
-        was_active, before = user.active, access_to_json(await load_access(user))
-        await change(tx, user)
-        after = access_to_json(await load_access(user))
-        changes: list[dict[str, Any]] = [
-            {"field": key, "from": before[key], "to": after[key]} for key in before if before[key] != after[key]
-        ]
-        if user.active != was_active:
-            changes.append({"field": "active", "from": was_active, "to": user.active})
-        if changes:
-            await tx.log("ACCESS_CHANGED", f"User {user.id}", changes)
-            tx.record(EventType.AGENT_ACCESS_CHANGED, user=str(user.id), before=before, active=user.active)
-            if then is not None:
-                await then(tx, user)
+        user = await lock_staff(tx, user_id)
+        await change_person(tx, user, change)
+        if then is not None:
+            await then(tx, user)
 
     await unit_of_work(call, work)
 
 
-async def update_role(
-    call: Call, role_id: UUID, *, ticket_access: TicketAccess, permissions: frozenset[Permission]
+async def lock_staff(tx: Transaction, user_id: UUID) -> User:
+    """Somebody who works in the account, to change him. Raises NotFound."""
+    user = await lock_user(tx, user_id)
+    if user.kind is UserKind.END_USER:
+        raise NotFound
+    return user
+
+
+async def change_person(
+    tx: Transaction,
+    user: User,
+    change: Callable[[Transaction, User], Awaitable[None]],
+    *,
+    action: str = "ACCESS_CHANGED",
 ) -> None:
-    """Change a role, for everybody who has it: one event for each of them."""
+    """Change a locked agent: logged, and told to his live streams by an event in the same transaction.
+
+    Raises Forbidden for what the actor may neither give nor take.
+    """
+    access, before = await load_access(user), await person_to_json(user)
+    check_within(tx.actor, user.kind, access)
+    await change(tx, user)
+    now, after = await load_access(user), await person_to_json(user)
+    check_within(tx.actor, user.kind, now)
+    await _check_stays(tx, user, before)
+    changes = changes_between(before, after)
+    if changes:
+        await tx.log(action, f"User {user.id}", changes)
+    if access != now or before["active"] != user.active:
+        record_access(tx, user, access)
+
+
+def record_access(tx: Transaction, user: User, before: Access) -> None:
+    """Tell an agent's live streams that what he reaches is no longer what it was."""
+    tx.record(EventType.AGENT_ACCESS_CHANGED, user=str(user.id), before=access_to_json(before), active=user.active)
+
+
+async def _check_stays(tx: Transaction, user: User, before: dict[str, Any]) -> None:
+    """Nobody shuts himself out, and somebody can always administer the account. Raises Forbidden.
+
+    Two admins who take each other away wait for each other's rows: one of them finds himself gone.
+    """
+    if user.active and user.kind.value == before["kind"]:
+        return
+    if user.id == tx.actor.id:
+        raise Forbidden("You cannot deactivate yourself or change what you are. Ask another admin.")
+    if before["kind"] == UserKind.ADMIN and before["active"]:
+        admins = User.filter(account_id=tx.account_id, kind=UserKind.ADMIN, active=True)
+        if not await admins.exclude(id=user.id).exists():
+            raise Forbidden("An account keeps at least one active admin.")
+
+
+async def update_role(
+    call: Call,
+    role_id: UUID,
+    *,
+    ticket_access: TicketAccess | None = None,
+    permissions: frozenset[Permission] | None = None,
+    name: str | None = None,
+) -> None:
+    """Change a role, for everybody who has it: one event for each of them. What is None stays.
+
+    Raises NotFound, Forbidden, InvalidInput.
+    """
+    name = None if name is None else clean_name(name)
 
     async def work(tx: Transaction) -> None:
         check_can_manage_people(await confirm_actor(tx))
@@ -205,23 +257,37 @@ async def update_role(
         role = await Role.filter(id=role_id, account_id=tx.account_id).select_for_update().get_or_none()
         if role is None:
             raise NotFound
+        check_within(tx.actor, UserKind.AGENT, access_of(role))
         # Again: whoever got the role before it was ours alone needs his event, too.
-        users = await holders
-        before = {user.id: access_to_json(await load_access(user)) for user in users}
-        changes: list[dict[str, Any]] = [
-            {"field": "ticketAccess", "from": role.ticket_access.value, "to": ticket_access.value},
-            {"field": "permissions", "from": sorted(role.permissions), "to": sorted(permissions)},
-        ]
-        changes = [change for change in changes if change["from"] != change["to"]]
-        if not changes:
-            return
-        role.ticket_access, role.permissions = ticket_access, sorted(permissions)
-        await role.save()
-        await tx.log("ROLE_CHANGED", f"Role {role.id}", changes)
-        for user in users:
-            tx.record(EventType.AGENT_ACCESS_CHANGED, user=str(user.id), before=before[user.id], active=user.active)
+        before = {user: await load_access(user) for user in await holders}
+        changes = await _change_role(tx, role, ticket_access, permissions, name)
+        if changes:
+            await tx.log("ROLE_CHANGED", f"Role {role.id}", changes)
+        for user, access in before.items():
+            now = await load_access(user)
+            check_within(tx.actor, user.kind, now)
+            if now != access:
+                record_access(tx, user, access)
 
     await unit_of_work(call, work)
+
+
+async def _change_role(
+    tx: Transaction,
+    role: Role,
+    ticket_access: TicketAccess | None,
+    permissions: frozenset[Permission] | None,
+    name: str | None,
+) -> list[dict[str, Any]]:
+    before = role_to_json(role)
+    if name is not None and name != role.name:
+        await check_name_is_free(Role.filter(account_id=tx.account_id), name, but=role.id)
+    role.name = role.name if name is None else name
+    role.ticket_access = ticket_access or role.ticket_access
+    role.permissions = role.permissions if permissions is None else sorted(permissions)
+    check_within(tx.actor, UserKind.AGENT, access_of(role))
+    await role.save()
+    return changes_between(before, role_to_json(role), personal=())
 
 
 def _digest(secret: str) -> str:

@@ -171,7 +171,7 @@ async def _apply(tx: Transaction, settings: AccountSettings, values: dict[str, A
     for name, value in values.items():
         setattr(settings, name, value)
         if value != before[name]:
-            changes.append({"field": name, "from": plain(before[name]), "to": plain(value)})
+            changes.append({"field": _argument(name), "from": plain(before[name]), "to": plain(value)})
     if settings.messaging_enabled and settings.messaging_enabled_at is None:
         settings.messaging_enabled_at = tx.now
     return changes

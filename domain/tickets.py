@@ -152,12 +152,16 @@ def _clean(name: str, value: Any) -> Any:
 
 async def _check_references(tx: Transaction, values: dict[str, Any]) -> None:
     assignee, group = values.get("assignee_id"), values.get("group_id")
-    if assignee is not None:
-        staff = User.filter(id=assignee, account_id=tx.account_id, active=True)
-        if not await staff.filter(kind__in=[UserKind.AGENT, UserKind.ADMIN]).exists():
-            raise NotFound("There is no such agent.", field=("assigneeId",))
+    if assignee is not None and not await is_assignable(tx, assignee):
+        raise NotFound("There is no such agent.", field=("assigneeId",))
     if group is not None and not await Group.exists(id=group, account_id=tx.account_id):
         raise NotFound("There is no such group.", field=("groupId",))
+
+
+async def is_assignable(tx: Transaction, user_id: UUID) -> bool:
+    """Whether tickets can be given to this user: an active agent or admin of the account."""
+    staff = User.filter(id=user_id, account_id=tx.account_id, active=True)
+    return await staff.filter(kind__in=[UserKind.AGENT, UserKind.ADMIN]).exists()
 
 
 def set_field(tx: Transaction, ticket: Ticket, name: str, value: Any) -> None:

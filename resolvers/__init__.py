@@ -3,6 +3,7 @@
 import strawberry
 
 from resolvers import (
+    administration,
     bots,
     comments,
     customers,
@@ -16,6 +17,7 @@ from resolvers import (
     surveys,
     suspension,
     tickets,
+    tokens,
     triggers,
     webhooks,
 )
@@ -59,6 +61,16 @@ class Query:
     triggers = field(triggers.triggers, description="What happens by itself, in the order in which it runs.")
     satisfaction = field(surveys.satisfaction, description="What the surveys say.")
     webhooks = field(webhooks.webhooks, description="The addresses that triggers can notify, the oldest first.")
+    agent = field(administration.agent, description="Somebody who answers; null where there is nobody.")
+    organizations = field(
+        administration.organizations, description="The organisations that the caller looks after, or all, by name."
+    )
+    end_users = field(
+        administration.end_users, description="The customers whom the caller may look up, by name; or those searched."
+    )
+    tokens = field(
+        tokens.tokens, description="API tokens without their secrets, the newest first: one's own, or everybody's."
+    )
     # the customer's widget
     my_conversations = field(customers.my_conversations, description="The customer's conversations, the newest first.")
     my_requests = field(customers.my_requests, description="The customer's requests, the newest first.")
@@ -101,6 +113,29 @@ class Mutation:
     )
     save_queue = mutation(routing.resolve_save_queue, description="Create a queue, or replace one.")
     delete_queue = mutation(routing.resolve_delete_queue, description="Delete a queue.")
+    save_agent = mutation(
+        administration.resolve_save_agent, description="Make or change an agent, an admin or an integration partner."
+    )
+    deactivate_agent = mutation(administration.resolve_deactivate_agent, description="Take somebody's account away.")
+    reactivate_agent = mutation(administration.resolve_reactivate_agent, description="Give it back.")
+    save_end_user = mutation(administration.resolve_save_end_user, description="Make or change a customer.")
+    save_role = mutation(administration.resolve_save_role, description="Make a role, or change it for all who have it.")
+    delete_role = mutation(administration.resolve_delete_role, description="Delete a role that nobody has.")
+    save_group = mutation(administration.resolve_save_group, description="Make or rename a group.")
+    delete_group = mutation(administration.resolve_delete_group, description="Delete a group that nothing names.")
+    save_organization = mutation(
+        administration.resolve_save_organization, description="Make or rename an organisation."
+    )
+    delete_organization = mutation(
+        administration.resolve_delete_organization, description="Delete an organisation that nothing names."
+    )
+    delete_macro = mutation(macros.resolve_delete_macro, description="Delete a macro.")
+    create_api_token = mutation(
+        tokens.resolve_create_api_token, description="Make a token for oneself or for an integration partner."
+    )
+    revoke_api_token = mutation(
+        tokens.resolve_revoke_api_token, description="Make a token worthless and close its sockets."
+    )
     revoke_token = mutation(people.resolve_revoke_token, description="Make a token worthless and close its sockets.")
     save_bot = mutation(bots.resolve_save_bot, description="Describe the account's bot.")
     # a program that is the bot

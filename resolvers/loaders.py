@@ -6,20 +6,21 @@ the ticket. What belongs to a row that was already let through (its comments, it
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Any, TypeVar
 from uuid import UUID
 
 from strawberry.dataloader import DataLoader
 from tortoise.connection import get_connection
-from tortoise.expressions import Q, Subquery
+from tortoise.expressions import Q
 from tortoise.queryset import QuerySet
 
 from domain.actors import Actor
 from domain.attachments import readable_attachments
 from domain.availability import Work, work_of
 from domain.composer import Composer, Situation, composer_for
+from domain.end_users import known_people
 from domain.macros import usable_macros
 from domain.settings import may_agents_end_sessions
 from domain.visibility import visible_tickets
@@ -36,6 +37,8 @@ from models import (
     Group,
     GroupMembership,
     MessagingSession,
+    Organization,
+    OrganizationMembership,
     OutboundCall,
     OutboundEmail,
     Role,
@@ -43,9 +46,9 @@ from models import (
     Survey,
     SurveyState,
     Ticket,
+    Token,
     Trigger,
     User,
-    UserKind,
     Visibility,
     Webhook,
 )
@@ -73,6 +76,11 @@ def loaders_for(actor: Actor) -> Loaders:
         groups=DataLoader(_by(Group.filter(account_id=account))),
         roles=DataLoader(_by(Role.filter(account_id=account))),
         groups_of=DataLoader(_groups_of(account)),
+        organizations=DataLoader(_by(Organization.filter(account_id=account))),
+        organizations_of=DataLoader(_organizations_of(account)),
+        members_of=DataLoader(_members_of(account)),
+        holders_of=DataLoader(_holders_of(account)),
+        tokens=DataLoader(_by(Token.filter(account_id=account))),
         tickets=DataLoader(_by(visible_tickets(actor))),
         tickets_of=DataLoader(_by(visible_tickets(actor), "conversation_id")),
         continuations=DataLoader(_by(visible_tickets(actor), "continuation_of_id")),
@@ -112,12 +120,10 @@ def _by(rows: QuerySet[RowT], column: str = "id") -> Batch[UUID, RowT | None]:
 
 
 def _people(actor: Actor) -> Batch[UUID, User | None]:
-    """Whom the actor may look up by an id alone: those who work here, and the customers of tickets that he may see."""
+    """Whom the actor may look up by an id alone."""
 
     async def batch(keys: list[UUID]) -> list[User | None]:
-        tickets = visible_tickets(actor).filter(requester_id__in=keys)
-        known = ~Q(kind=UserKind.END_USER) | Q(id__in=Subquery(tickets.values("requester_id")))
-        found = {user.id: user for user in await User.filter(known, account_id=actor.account_id, id__in=keys)}
+        found = {user.id: user for user in await known_people(actor, keys)}
         return [found.get(key) for key in keys]
 
     return batch
@@ -160,6 +166,16 @@ def _attachments(actor: Actor) -> Batch[UUID, Attachment | None]:
     return batch
 
 
+def _organizations_of(account: UUID) -> Batch[UUID, list[Organization]]:
+    async def batch(users: list[UUID]) -> list[list[Organization]]:
+        memberships = await OrganizationMembership.filter(account_id=account, user_id__in=users)
+        rows = await Organization.filter(id__in=[each.organization_id for each in memberships]).order_by("name")
+        members = {(each.user_id, each.organization_id) for each in memberships}
+        return [[row for row in rows if (user, row.id) in members] for user in users]
+
+    return batch
+
+
 def _attachments_of(account: UUID) -> Batch[UUID, list[Attachment]]:
     """The files of comments that were let through, in the order in which they were uploaded."""
 
@@ -167,6 +183,29 @@ def _attachments_of(account: UUID) -> Batch[UUID, list[Attachment]]:
         rows = await Attachment.filter(account_id=account, comment_id__in=comments).order_by("created_at", "id")
         of_comment = _grouped(rows, "comment_id")
         return [of_comment[comment] for comment in comments]
+
+    return batch
+
+
+def _members_of(account: UUID) -> Batch[UUID, list[User]]:
+    """Who is in a group, by name; without those who are gone."""
+
+    async def batch(groups: list[UUID]) -> list[list[User]]:
+        memberships = await GroupMembership.filter(account_id=account, group_id__in=groups)
+        rows = await User.filter(id__in=[each.user_id for each in memberships], active=True).order_by("name", "id")
+        members = {(each.group_id, each.user_id) for each in memberships}
+        return [[row for row in rows if (group, row.id) in members] for group in groups]
+
+    return batch
+
+
+def _holders_of(account: UUID) -> Batch[UUID, int]:
+    """How many have a role, the deactivated ones included."""
+
+    async def batch(roles: list[UUID]) -> list[int]:
+        found = await User.filter(account_id=account, role_id__in=roles).values_list("role_id", flat=True)
+        counts = Counter(found)
+        return [counts[role] for role in roles]  # type: ignore[index]  # values_list(flat=True) is typed as rows
 
     return batch
 

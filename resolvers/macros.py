@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from domain.directory import macros_page
-from domain.macros import MacroAction, apply_macro, save_macro
+from domain.macros import MacroAction, apply_macro, delete_macro, save_macro
 from domain.sessions import EndOutcome
 from resolvers.answers import answering, staff
 from schema.comments import Comment
 from schema.context import Info
 from schema.ids import decode_id, decode_optional
-from schema.macros import REFERENCES, Macro, MacroActionInput, SaveMacroInput, SaveMacroPayload
+from schema.macros import (
+    REFERENCES,
+    DeleteMacroInput,
+    DeleteMacroPayload,
+    Macro,
+    MacroActionInput,
+    SaveMacroInput,
+    SaveMacroPayload,
+)
 from schema.paging import Connection, check_first, decode_name, keyset_page
 from schema.payloads import ApplyMacroInput, ApplyMacroPayload
 from schema.tickets import Ticket
@@ -29,7 +37,7 @@ def _action(action: MacroActionInput) -> MacroAction:
 @answering(SaveMacroPayload)
 async def resolve_save_macro(info: Info, input: SaveMacroInput) -> SaveMacroPayload:
     saved = await save_macro(
-        info.context.call(),
+        info.context.call(idempotency_key=input.idempotency_key),
         title=input.title,
         actions=[_action(action) for action in input.actions],
         shared=input.shared,
@@ -38,6 +46,12 @@ async def resolve_save_macro(info: Info, input: SaveMacroInput) -> SaveMacroPayl
     )
     row = await info.context.loaders.macros.load(saved.macro_id)
     return SaveMacroPayload(macro=Macro.of(row) if row else None)
+
+
+@answering(DeleteMacroPayload)
+async def resolve_delete_macro(info: Info, input: DeleteMacroInput) -> DeleteMacroPayload:
+    await delete_macro(info.context.call(), decode_id("Macro", input.macro_id, field="macroId"))
+    return DeleteMacroPayload(deleted=True)
 
 
 @answering(ApplyMacroPayload)

@@ -24,8 +24,10 @@ async def viewer(info: Info) -> Viewer:
     )
 
 
-async def agents(info: Info, first: int, after: str | None = None) -> Connection[Agent]:
-    rows = await agents_page(staff(info), check_first(first), decode_name(after))
+async def agents(
+    info: Info, first: int, after: str | None = None, active: bool = True, partners: bool = False
+) -> Connection[Agent]:
+    rows = await agents_page(staff(info), check_first(first), decode_name(after), active=active, partners=partners)
     return keyset_page(rows, first, after=after is not None, key=lambda row: (row.name, row.id), node=Agent.of)
 
 

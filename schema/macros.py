@@ -11,7 +11,7 @@ from strawberry import ID
 import models
 from domain.macros import MacroActionKind
 from schema.ids import encode_id
-from schema.payloads import Payload
+from schema.payloads import Payload, idempotency_key
 from schema.people import Node
 
 REFERENCES = {MacroActionKind.SET_ASSIGNEE: "User", MacroActionKind.SET_GROUP: "Group"}
@@ -62,9 +62,21 @@ class SaveMacroInput:
     actions: list[MacroActionInput]
     shared: bool = False
     active: bool = True
+    idempotency_key: str | None = idempotency_key()
     client_mutation_id: str | None = None
 
 
 @strawberry.type(description="The macro as it was saved.")
 class SaveMacroPayload(Payload):
     macro: Macro | None = None
+
+
+@strawberry.input(description="Delete a macro.")
+class DeleteMacroInput:
+    macro_id: ID
+    client_mutation_id: str | None = None
+
+
+@strawberry.type(description="The macro is gone.")
+class DeleteMacroPayload(Payload):
+    deleted: bool = False

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from uuid import UUID
+
 import strawberry
 from strawberry import ID
 
@@ -60,25 +63,74 @@ class User(Node):
 
 @strawberry.type(description="A team of agents.")
 class Group(Node):
+    row_id: strawberry.Private[UUID]
     name: str
 
     @classmethod
     def of(cls, row: models.Group) -> Group:
-        return cls(id=encode_id("Group", row.id), name=row.name)
+        return cls(id=encode_id("Group", row.id), row_id=row.id, name=row.name)
+
+    @strawberry.field(description="Who is in it, by name; without those who are deactivated.")
+    async def members(self, info: Info) -> list[User]:
+        return [User.of(row) for row in await info.context.loaders.members_of.load(self.row_id)]
 
 
 @strawberry.type(description="What its holders reach and may do.")
 class Role(Node):
+    row_id: strawberry.Private[UUID]
     name: str
     ticket_access: TicketAccess
     permissions: list[Permission]
 
     @classmethod
     def of(cls, row: models.Role) -> Role:
-        permissions = [Permission(permission) for permission in row.permissions]
         return cls(
-            id=encode_id("Role", row.id), name=row.name, ticket_access=row.ticket_access, permissions=permissions
+            id=encode_id("Role", row.id),
+            row_id=row.id,
+            name=row.name,
+            ticket_access=row.ticket_access,
+            permissions=[Permission(permission) for permission in row.permissions],
         )
+
+    @strawberry.field(description="How many have it, those who are deactivated included.")
+    async def holder_count(self, info: Info) -> int:
+        return await info.context.loaders.holders_of.load(self.row_id)
+
+
+@strawberry.type(description="An organisation that customers belong to.")
+class Organization(Node):
+    name: str
+
+    @classmethod
+    def of(cls, row: models.Organization) -> Organization:
+        return cls(id=encode_id("Organization", row.id), name=row.name)
+
+
+@strawberry.type(description="A customer, as those who answer see him. His id is that of the User.")
+class EndUser(Node):
+    organization_id: strawberry.Private[UUID | None]
+    name: str
+    email: str | None
+    email_verified: bool
+    created_at: datetime
+
+    @classmethod
+    def of(cls, row: models.User) -> EndUser:
+        return cls(
+            id=encode_id("User", row.id),
+            organization_id=row.organization_id,
+            name=row.name,
+            email=row.email,
+            email_verified=row.email_verified,
+            created_at=row.created_at,
+        )
+
+    @strawberry.field(description="Where he belongs; new tickets of his get it.")
+    async def organization(self, info: Info) -> Organization | None:
+        if self.organization_id is None:
+            return None
+        row = await info.context.loaders.organizations.load(self.organization_id)
+        return Organization.of(row) if row else None
 
 
 @strawberry.type(description="Somebody who answers: an agent or an admin.")
@@ -86,10 +138,23 @@ class Agent(Node):
     row: strawberry.Private[models.User]
     name: str
     email: str | None
+    kind: UserKind
+    active: bool
 
     @classmethod
     def of(cls, row: models.User) -> Agent:
-        return cls(id=encode_id("Agent", row.id), row=row, name=row.name, email=row.email)
+        return cls(
+            id=encode_id("Agent", row.id),
+            row=row,
+            name=row.name,
+            email=row.email,
+            kind=row.kind,
+            active=row.active,
+        )
+
+    @strawberry.field(description="The same person as tickets and tokens name him.")
+    def user(self) -> User:
+        return User.of(self.row)
 
     @strawberry.field(description="Null for admins, who may do everything.")
     async def role(self, info: Info) -> Role | None:
@@ -101,6 +166,10 @@ class Agent(Node):
     @strawberry.field(description="The groups that the agent is a member of.")
     async def groups(self, info: Info) -> list[Group]:
         return [Group.of(row) for row in await info.context.loaders.groups_of.load(self.row.id)]
+
+    @strawberry.field(description="The organisations that the agent looks after, by name.")
+    async def organizations(self, info: Info) -> list[Organization]:
+        return [Organization.of(row) for row in await info.context.loaders.organizations_of.load(self.row.id)]
 
     @strawberry.field(description="Whether the agent takes work, and how much there is.")
     async def availability(self, info: Info) -> Availability | None:

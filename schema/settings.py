@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import strawberry
-from strawberry import UNSET
+from strawberry import ID, UNSET
 
 import models
 from models import ActorKind, FirstResponder, RoutingMethod, RoutingMode, StandardDistribution, TicketCreation
@@ -152,15 +152,39 @@ class AuditChange:
 
     @classmethod
     def of(cls, change: dict[str, Any]) -> AuditChange:
-        return cls(field=change["field"], before=_text(change["from"]), to=_text(change["to"]))
+        kind = REFERENCES.get(change["field"])
+        return cls(field=change["field"], before=_text(change["from"], kind), to=_text(change["to"], kind))
 
 
-def _text(value: Any) -> str | None:
+REFERENCES = {
+    "role": "Role",
+    "user": "User",
+    "members": "User",
+    "agents": "User",
+    "groups": "Group",
+    "organization": "Organization",
+    "organizations": "Organization",
+}
+"""The fields whose values name something: shown as global ids."""
+
+
+def _text(value: Any, kind: str | None) -> str | None:
     if value is None:
         return None
     if isinstance(value, bool):
         return "true" if value else "false"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ", ".join(str(_text(each, kind)) for each in value)
+    return encode_id(kind, UUID(value)) if kind else str(value)
+
+
+def _target_id(target: str) -> ID | None:
+    """Of "Role <uuid>": its global id. Settings and the like have none."""
+    kind, _, identifier = target.partition(" ")
+    try:
+        return encode_id(kind, UUID(identifier))
+    except ValueError:
+        return None
 
 
 @strawberry.type(description="A line of the account's log.")
@@ -169,7 +193,8 @@ class AuditLogEntry(Node):
     actor_id: strawberry.Private[UUID | None]
     at: datetime
     action: str
-    target: str
+    target: str = strawberry.field(description="The kind of thing, and how it is stored: for people who read logs.")
+    target_id: ID | None = strawberry.field(description="The global id of what was changed, if it has one.")
     changes: list[AuditChange]
 
     @classmethod
@@ -181,6 +206,7 @@ class AuditLogEntry(Node):
             at=row.at,
             action=row.action,
             target=row.target,
+            target_id=_target_id(row.target),
             changes=[AuditChange.of(change) for change in row.changes],
         )
 

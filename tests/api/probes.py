@@ -63,6 +63,11 @@ def change(
     return Probe(kind, text, agents, options.pop("outsider", agents), customer, **options)
 
 
+def managing(kind: str, name: str, argument: str, answer: str, more: str = "") -> Probe:
+    """A mutation of those who manage people."""
+    return change(kind, name, argument, answer, agents="FORBIDDEN", more=more)
+
+
 def live(kind: str, text: str, agents: Verdict, customer: Verdict, **options: Any) -> Probe:
     return Probe(kind, text, agents, agents, customer, **options)
 
@@ -294,6 +299,38 @@ PROBES: dict[str, list[Probe]] = {
     "MarkReadInput.messageId": [
         change("Comment", "markRead", "messageId", "marked", customer="INVALID_ID"),
         change("Message", "markRead", "messageId", "marked", agents="INVALID_ID", customer="NOT_FOUND"),
+    ],
+    "DeleteMacroInput.macroId": [change("Macro", "deleteMacro", "macroId", "deleted")],
+    # The directory of the account; that of another one is nobody's.
+    "Query.agent.id": [read("Agent", "query ($id: ID!) { agent(id: $id) { id name email } }", outsider=DIRECTORY)],
+    # Who manages nobody is told so, whatever he names; an admin with foreign ids is in test_administration.py.
+    "SaveAgentInput.agentId": [managing("Agent", "saveAgent", "agentId", "agent { id name }", 'name: "x"')],
+    "SaveAgentInput.roleId": [managing("Role", "saveAgent", "roleId", "agent { id name }", 'name: "x"')],
+    "SaveAgentInput.groupIds": [managing("Group", "saveAgent", "[groupIds]", "agent { id name }", 'name: "x"')],
+    "SaveAgentInput.organizationIds": [
+        managing("Organization", "saveAgent", "[organizationIds]", "agent { id name }", 'name: "x"')
+    ],
+    "DeactivateAgentInput.agentId": [managing("Agent", "deactivateAgent", "agentId", "agent { id name }")],
+    "ReactivateAgentInput.agentId": [managing("Agent", "reactivateAgent", "agentId", "agent { id name }")],
+    "SaveEndUserInput.userId": [managing("User", "saveEndUser", "userId", "endUser { id name }", 'name: "x"')],
+    "SaveEndUserInput.organizationId": [
+        managing("Organization", "saveEndUser", "organizationId", "endUser { id name }", 'name: "x"')
+    ],
+    "SaveRoleInput.roleId": [managing("Role", "saveRole", "roleId", "role { id name }", 'name: "x"')],
+    "DeleteRoleInput.roleId": [managing("Role", "deleteRole", "roleId", "deleted")],
+    "SaveGroupInput.groupId": [managing("Group", "saveGroup", "groupId", "group { id name }", 'name: "x"')],
+    "DeleteGroupInput.groupId": [managing("Group", "deleteGroup", "groupId", "deleted")],
+    "SaveOrganizationInput.organizationId": [
+        managing("Organization", "saveOrganization", "organizationId", "organization { id name }", 'name: "x"')
+    ],
+    "DeleteOrganizationInput.organizationId": [
+        managing("Organization", "deleteOrganization", "organizationId", "deleted")
+    ],
+    "CreateApiTokenInput.userId": [
+        managing("User", "createApiToken", "userId", "apiToken { id } secret", 'name: "x"'),
+    ],
+    "RevokeApiTokenInput.tokenId": [
+        change("Token", "revokeApiToken", "tokenId", "apiToken { id name }", customer="NOT_FOUND")
     ],
     "RevokeTokenInput.tokenId": [change("Token", "revokeToken", "tokenId", "revoked", customer="NOT_FOUND")],
     "SendMessageInput.conversationId": [

@@ -23,15 +23,20 @@ from models import (
     Event,
     EventType,
     Group,
+    GroupMembership,
     Macro,
     MessagingSession,
     Offer,
+    Organization,
+    OrganizationMembership,
     OutboundEmail,
     ReadMark,
+    Role,
     RoutingQueue,
     Survey,
     SurveyState,
     Ticket,
+    TicketAccess,
     Token,
     Trigger,
     User,
@@ -52,11 +57,15 @@ TABLES = (
     Comment,
     Event,
     Group,
+    GroupMembership,
     Macro,
     MessagingSession,
     Offer,
+    Organization,
+    OrganizationMembership,
     OutboundEmail,
     ReadMark,
+    Role,
     RoutingQueue,
     Survey,
     Ticket,
@@ -85,6 +94,8 @@ class Stage:
     offer: UUID
     survey: UUID
     trigger: UUID
+    role: UUID
+    organization: UUID
 
     @classmethod
     async def set(cls, world: World) -> Stage:
@@ -123,6 +134,10 @@ class Stage:
             conditions=[{"match": "ALL", "rules": [{"subject": "STATUS", "operator": "CHANGED", "value": None}]}],
             actions=[TriggerAction(TriggerActionKind.INTERNAL_NOTE, f"{SECRET} text")],
         )
+        organization = await world.organization(f"{SECRET} organisation")
+        role = await Role.create(
+            account_id=world.id, name=f"{SECRET} role", ticket_access=TicketAccess.ASSIGNED, permissions=[]
+        )
         return cls(
             world=world,
             agent=agent,
@@ -138,6 +153,8 @@ class Stage:
             offer=offer.id,
             survey=survey.id,
             trigger=trigger.trigger_id,
+            role=role.id,
+            organization=organization.id,
         )
 
     async def ids(self) -> dict[str, UUID]:
@@ -145,6 +162,7 @@ class Stage:
         session = await self.world.session(self.ticket)
         event = await Event.get(ticket_id=self.ticket.id, type=EventType.TICKET_CREATED)
         assert self.customer.id is not None
+        assert self.agent.id is not None
         return {
             "Ticket": self.ticket.id,
             "Request": self.ticket.id,
@@ -162,6 +180,8 @@ class Stage:
             "Macro": self.macro,
             "Token": self.token,
             "Attachment": (await self._attachment()).id,
+            "Role": self.role,
+            "Organization": self.organization,
             "Survey": self.survey,
             "Trigger": self.trigger,
         }

@@ -27,11 +27,13 @@ from models import (
     MessagingSession,
     Offer,
     Permission,
+    Role,
     RoutingQueue,
     Survey,
     SurveyState,
     Suspension,
     Ticket,
+    TicketAccess,
     User,
     UserKind,
     new_id,
@@ -187,6 +189,47 @@ class Scene:
     async def shared_macro(self) -> Variables:
         return {**await self.own_macro(), "shared": True}
 
+    async def macro(self) -> Variables:
+        return {"macroId": (await self.noting_macro())["macroId"]}
+
+    async def agent(self) -> Variables:
+        return {"id": (await self.other_agent())["agentId"]}
+
+    async def other_agent(self) -> Variables:
+        return {"agentId": gid("Agent", (await self.world.agent("Somebody else")).id)}
+
+    async def renamed_agent(self) -> Variables:
+        return {**await self.other_agent(), **await self.named()}
+
+    async def new_agent(self) -> Variables:
+        role = gid("Role", (await self.world.role()).id)
+        return {**await self.named(), "email": f"{new_id().hex}@acme.example", "roleId": role}
+
+    async def named(self) -> Variables:
+        return {"name": f"Name {new_id().hex}"}
+
+    async def role(self) -> Variables:
+        row = await Role.create(
+            account_id=self.world.id, name=new_id().hex, ticket_access=TicketAccess.ALL, permissions=[]
+        )
+        return {"roleId": gid("Role", row.id)}
+
+    async def renamed_role(self) -> Variables:
+        return {**await self.role(), **await self.named()}
+
+    async def new_role(self) -> Variables:
+        return {**await self.named(), "ticketAccess": "ALL", "permissions": []}
+
+    async def group(self) -> Variables:
+        return {"groupId": gid("Group", (await self.world.group(new_id().hex)).id)}
+
+    async def organization(self) -> Variables:
+        return {"organizationId": gid("Organization", (await self.world.organization(new_id().hex)).id)}
+
+    async def partners_token(self) -> Variables:
+        partner = await self.world.agent("Parcels", kind=UserKind.PARTNER)
+        return {**await self.named(), "userId": gid("User", partner.id)}
+
     async def online(self) -> Variables:
         # Not ONLINE: routing would begin to change things by itself.
         return {"status": "TRANSFERS_ONLY"}
@@ -336,6 +379,16 @@ MATRIX: dict[str, Row] = {
     "sessionEndPreview": query(
         "($id: ID!) { sessionEndPreview(ticketId: $id) { allowed reason } }", Scene.ticket, NO, OK, OK, OK, OK
     ),
+    "agent": query("($id: ID!) { agent(id: $id) { id } }", Scene.agent, NO, OK, OK, OK, OK),
+    "agents (who are deactivated)": query(
+        "{ agents(first: 9, active: false) { edges { node { id } } } }", Scene.nothing, NO, NO, NO, OK, OK
+    ),
+    "agents (partners)": query(
+        "{ agents(first: 9, partners: true) { edges { node { id } } } }", Scene.nothing, NO, NO, NO, OK, OK
+    ),
+    "organizations": query("{ organizations(first: 9) { edges { node { id } } } }", Scene.nothing, NO, OK, OK, OK, OK),
+    "endUsers": query("{ endUsers(first: 9) { edges { node { id } } } }", Scene.nothing, NO, OK, NO, OK, OK),
+    "tokens": query("{ tokens(first: 9) { edges { node { id } } } }", Scene.nothing, NO, OK, OK, OK, OK),
     "macros": query("{ macros(first: 9) { edges { node { id } } } }", Scene.nothing, NO, OK, OK, OK, OK),
     "deletedTickets": query(
         "{ deletedTickets(first: 9) { edges { node { id } } } }", Scene.nothing, NO, NO, NO, OK, OK
@@ -394,6 +447,27 @@ MATRIX: dict[str, Row] = {
     "suspendUser": mutation("suspendUser", "user { id }", Scene.suspension, NO, NO, NO, OK, OK),
     "liftSuspension": mutation("liftSuspension", "user { id }", Scene.suspended, NO, NO, NO, OK, OK),
     "updateTicket (the requester)": mutation("updateTicket", "ticket { id }", Scene.requester, NO, OK, NO, OK, OK),
+    "deleteMacro": mutation("deleteMacro", "deleted", Scene.macro, NO, NO, NO, OK, OK),
+    "saveAgent (somebody new)": mutation("saveAgent", "agent { id }", Scene.new_agent, NO, NO, NO, OK, NO),
+    "saveAgent (a change)": mutation("saveAgent", "agent { id }", Scene.renamed_agent, NO, NO, NO, OK, NO),
+    "deactivateAgent": mutation("deactivateAgent", "agent { id }", Scene.other_agent, NO, NO, NO, OK, NO),
+    "reactivateAgent": mutation("reactivateAgent", "agent { id }", Scene.other_agent, NO, NO, NO, OK, NO),
+    "saveEndUser": mutation("saveEndUser", "endUser { id }", Scene.named, NO, NO, NO, OK, OK),
+    "saveRole (a new one)": mutation("saveRole", "role { id }", Scene.new_role, NO, NO, NO, OK, NO),
+    "saveRole (a change)": mutation("saveRole", "role { id }", Scene.renamed_role, NO, NO, NO, OK, NO),
+    "deleteRole": mutation("deleteRole", "deleted", Scene.role, NO, NO, NO, OK, NO),
+    "saveGroup": mutation("saveGroup", "group { id }", Scene.named, NO, NO, NO, OK, NO),
+    "deleteGroup": mutation("deleteGroup", "deleted", Scene.group, NO, NO, NO, OK, NO),
+    "saveOrganization": mutation("saveOrganization", "organization { id }", Scene.named, NO, NO, NO, OK, NO),
+    "deleteOrganization": mutation("deleteOrganization", "deleted", Scene.organization, NO, NO, NO, OK, NO),
+    "createApiToken (for oneself)": mutation("createApiToken", "apiToken { id }", Scene.named, NO, OK, OK, OK, OK),
+    "createApiToken (for a partner)": mutation(
+        "createApiToken", "apiToken { id }", Scene.partners_token, NO, NO, NO, OK, NO
+    ),
+    "revokeApiToken (one's own)": mutation("revokeApiToken", "apiToken { id }", Scene.own_token, OK, OK, OK, OK, OK),
+    "revokeApiToken (another's)": mutation(
+        "revokeApiToken", "apiToken { id }", Scene.others_token, NONE, NONE, NONE, OK, OK
+    ),
     "sendTyping": mutation("sendTyping", "delivered", Scene.conversation, OK, OK, OK, OK, OK),
     "markRead": mutation("markRead", "marked", Scene.read, OK, OK, OK, OK, OK),
     "updateMessagingSettings": mutation("updateMessagingSettings", "changed", Scene.messaging, NO, NO, NO, OK, NO),

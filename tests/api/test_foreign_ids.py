@@ -121,7 +121,7 @@ def wrong_ids(probe: Probe, identifier: UUID) -> list[str]:
     """The same row as another kind, ids that are not written as we write them, and no ids at all."""
     right = gid(probe.kind, identifier)
     # To a field that takes any kind, another kind is no mistake; that it gives nothing, PROBES say.
-    others = [] if probe.text in (NODE_TEXT, NODES_TEXT) else [gid("Organization", identifier)]
+    others = [] if probe.text in (NODE_TEXT, NODES_TEXT) else [gid("Audit", identifier)]
     return [*others, right + "=", right[:-1], str(identifier), "Tïcket", ""]
 
 

@@ -75,7 +75,7 @@ async def test_a_saved_setting_is_stored_and_written_into_the_log_once(world: Wo
         "actor": {"kind": "ADMIN", "id": user_id(world.admin), "name": "Ada Admin"},
         "action": "SETTINGS_CHANGED",
         "target": "MessagingSettings",
-        "changes": [{"field": "agents_can_end_sessions", "from": "true", "to": "false"}],
+        "changes": [{"field": "agentsCanEndSessions", "from": "true", "to": "false"}],
     }
     assert log["pageInfo"]["hasNextPage"] is False
     assert await Event.filter(account_id=world.id, type=EventType.MESSAGING_SETTINGS_CHANGED).count() == 1
@@ -124,10 +124,10 @@ async def test_a_role_that_manages_channels_saves_settings(world: World, sign_in
     entry = await AuditLogEntry.get(account_id=world.id)
     assert entry.actor_id == manager.id
     assert {change["field"] for change in entry.changes} == {
-        "messaging_enabled",
-        "remind_within_minutes",
-        "ticket_creation",
-        "agents_can_collaborate",
+        "enabled",
+        "remindWithinMinutes",
+        "ticketCreation",
+        "agentsCanCollaborate",
     }
     assert columns(await AccountSettings.get(account_id=other.id)) == before
 

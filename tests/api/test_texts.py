@@ -44,6 +44,12 @@ LONGEST: list[tuple[str, str, int]] = [
     ("editMessage", "body", 10_000),
     ("commentOnRequest", "body", 10_000),
     ("saveMacro (a shared one)", "title", 200),
+    ("saveAgent (somebody new)", "name", 200),
+    ("saveEndUser", "name", 200),
+    ("saveRole (a new one)", "name", 100),
+    ("saveGroup", "name", 100),
+    ("saveOrganization", "name", 100),
+    ("createApiToken (for oneself)", "name", 200),
     ("reactToMessage", "reaction", 16),
     ("saveTrigger", "title", 200),
     ("sendMessage", "clientMessageId", 200),
@@ -85,7 +91,7 @@ async def test_the_longest_text_is_taken_and_one_more_character_is_not(
             (payload,) = answer["data"].values()
             assert [(each["code"], each["field"]) for each in payload["userErrors"]] == [("INVALID_INPUT", [name])], key
             assert await everything(world) == before
-        text = "🙂" * (longest - 1) + "abcdefghijklmnopqr"[number]  # no key is used twice
+        text = "🙂" * (longest - 1) + "abcdefghijklmnopqrstuvwxyz"[number]  # no key is used twice
         answer = clean(await scene.client.post(row.text, {"input": given | {name: text}})).json()
         (payload,) = answer["data"].values()
         assert payload["userErrors"] == [], (key, name)

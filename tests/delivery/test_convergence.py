@@ -51,23 +51,31 @@ from tests.delivery.stage import Stage, ticket_id, user_id
 from tests.factories import AGENT, World
 
 NO_TICKET = {
+    "chooseCapacityRule",
+    "createApiToken",
     "createWebhook",
+    "deleteCapacityRule",
+    "deleteMacro",
+    "deleteQueue",
+    "deleteRole",
     "deleteTrigger",
     "markRead",
+    "reactivateAgent",
+    "revokeApiToken",
     "revokeToken",
     "saveBot",
+    "saveCapacityRule",
+    "saveEndUser",
+    "saveGroup",
     "saveMacro",
+    "saveOrganization",
+    "saveQueue",
     "saveTrigger",
     "sendTyping",
     "setAvailability",
     "updateRoutingSettings",
-    "saveCapacityRule",
-    "deleteCapacityRule",
-    "chooseCapacityRule",
-    "saveQueue",
-    "deleteQueue",
 }
-"""Mutations that change nothing that a list or an open ticket shows."""
+"""Mutations that change nothing that a list or an open ticket shows (names are the directory's)."""
 
 
 @dataclass
@@ -286,6 +294,68 @@ async def changes_roles(cast: Cast, ticket: Ticket) -> None:
         await set_organizations(Call(cast.stage.world.admin), agent.id, frozenset())
 
 
+ADMINISTER = "mutation ($input: %sInput!) { %s(input: $input) { userErrors { code } } }"
+
+
+async def administers(cast: Cast, mutation: str, **input: Any) -> None:
+    text = ADMINISTER % (mutation[0].upper() + mutation[1:], mutation)
+    await cast.stage.do(cast.stage.world.admin, text, **input)
+
+
+async def changes_agents(cast: Cast, ticket: Ticket) -> None:
+    """All of them reach what one group has, each by one call that takes what he had and gives this; and back.
+
+    The ticket they reach all the time: who lost it for a moment would have lost his stream of it.
+    """
+    role = encode_id("Role", (await cast.stage.world.role(TicketAccess.GROUPS)).id)
+    groups = [encode_id("Group", cast.group.id)]
+    for agent in cast.agents.values():
+        await administers(cast, "saveAgent", agentId=agent_id(agent), roleId=role, groupIds=groups, organizationIds=[])
+    await put_back(cast)
+
+
+async def put_back(cast: Cast) -> None:
+    """As `Cast.of` made them."""
+    for access, agent in cast.agents.items():
+        await administers(
+            cast,
+            "saveAgent",
+            agentId=agent_id(agent),
+            roleId=encode_id("Role", (await cast.stage.world.role(access)).id),
+            groupIds=[encode_id("Group", cast.group.id)],
+            organizationIds=[encode_id("Organization", cast.organization.id)],
+        )
+
+
+def agent_id(agent: Actor) -> str:
+    return encode_id("Agent", agent.id or new_id())
+
+
+async def changes_a_role_by_name(cast: Cast, ticket: Ticket) -> None:
+    role = encode_id("Role", (await cast.stage.world.role(TicketAccess.GROUPS)).id)
+    for access in ("ALL", "GROUPS"):
+        await administers(cast, "saveRole", roleId=role, ticketAccess=access)
+
+
+async def deletes_teams(cast: Cast, ticket: Ticket) -> None:
+    """Some that nothing names; whoever is in them reaches no less without them."""
+    world = cast.stage.world
+    group, organization = await world.group(new_id().hex), await world.organization(new_id().hex)
+    for agent in cast.agents.values():
+        await set_groups(Call(world.admin), agent.id or new_id(), frozenset({cast.group.id, group.id}))
+        both = frozenset({cast.organization.id, organization.id})
+        await set_organizations(Call(world.admin), agent.id or new_id(), both)
+    await administers(cast, "deleteGroup", groupId=encode_id("Group", group.id))
+    await administers(cast, "deleteOrganization", organizationId=encode_id("Organization", organization.id))
+
+
+async def deactivates(cast: Cast, ticket: Ticket) -> None:
+    """Somebody else: what becomes of his own streams is tested with the subscriptions."""
+    other = await cast.stage.world.agent("Going")
+    await update_ticket(Call(cast.stage.world.admin), ticket.id, {"assignee_id": other.id})
+    await administers(cast, "deactivateAgent", agentId=agent_id(other))
+
+
 async def closes(cast: Cast, ticket: Ticket) -> None:
     """Nor this: the system does."""
     await mark_inactive(
@@ -371,8 +441,11 @@ SCENES: dict[str, Scene] = {
     "declineOffer": declines,
     "applyMacro": applies_a_macro,
     "commentOnRequest": comments_on_his_request,
+    "deactivateAgent": deactivates,
+    "deleteGroup": deletes_teams,
     "deleteMessage": deletes,
     "deleteTicket": deletes_a_ticket,
+    "deleteOrganization": deletes_teams,
     "editMessage": edits,
     "endConversationAsBot": ends_as_the_bot,
     "endSession": ends,
@@ -386,6 +459,8 @@ SCENES: dict[str, Scene] = {
     "restoreTicket": restores_a_ticket,
     "handOffConversation": hands_off,
     "replyAsBot": replies_as_the_bot,
+    "saveAgent": changes_agents,
+    "saveRole": changes_a_role_by_name,
     "sendMessage": writes,
     "suspendUser": suspends,
     "updateMessagingSettings": changes_settings,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -19,7 +20,15 @@ from domain.errors import (
     StaleVersion,
     TicketClosed,
 )
-from domain.macros import AppliedMacro, MacroAction, MacroActionKind, apply_macro, save_macro, usable_macros
+from domain.macros import (
+    AppliedMacro,
+    MacroAction,
+    MacroActionKind,
+    apply_macro,
+    delete_macro,
+    save_macro,
+    usable_macros,
+)
 from domain.transactions import Call
 from models import (
     Channel,
@@ -33,6 +42,7 @@ from models import (
     Ticket,
     TicketStatus,
     User,
+    UserKind,
     Visibility,
     new_id,
 )
@@ -142,15 +152,19 @@ async def test_a_macro_is_done_wholly_or_not_at_all(world: World) -> None:
     """R112: whichever of its actions is refused."""
     agent, light = await world.agent(), await world.agent(permissions=LIGHT)
     ticket = await world.live_ticket(assignee=agent, tags=[f"tag {number}" for number in range(49)])
-    gone = await world.agent("Gone")
+    gone, group = await world.agent("Gone"), await world.group()
+    # They were there when the macros were saved.
+    to_nobody = await saved(world, TELL, MacroAction(MacroActionKind.SET_ASSIGNEE, str(gone.id)))
+    to_no_group = await saved(world, TELL, MacroAction(MacroActionKind.SET_GROUP, str(group.id)), END)
     await User.filter(id=gone.id).update(active=False)
-    to_nobody = MacroAction(MacroActionKind.SET_ASSIGNEE, str(gone.id))
-    to_no_group = MacroAction(MacroActionKind.SET_GROUP, str(new_id()))
+    await group.delete()
     await refused(world, await saved(world, NOTE, TELL), ticket, light, Forbidden)
     await refused(world, await saved(world, NOTE, SOLVE), ticket, light, Forbidden)
-    await refused(world, await saved(world, TELL, to_nobody), ticket, agent, NotFound)
-    await refused(world, await saved(world, TELL, to_no_group, END), ticket, agent, NotFound)
+    await refused(world, to_nobody, ticket, agent, NotFound)
+    await refused(world, to_no_group, ticket, agent, NotFound)
     await refused(world, await saved(world, TELL, SOLVE, TAG, END), ticket, agent, InvalidInput)
+    own_only = await world.agent(permissions=OWN_ONLY)
+    await refused(world, await saved(world, TELL, SOLVE, END), ticket, own_only, Forbidden)
     await refused(world, await saved(world, NOTE, END, TELL), ticket, agent, SessionEnded)
     assert (await applied(await saved(world, END, NOTE), ticket, agent)).end_outcome == "ENDED"
 
@@ -228,9 +242,110 @@ async def test_saving_a_macro_is_logged(world: World) -> None:
         ("MACRO_SAVED", f"Macro {macro.id}", world.admin.id)
     ] * 2
     assert [entry.changes for entry in log] == [
-        [{"field": "title", "from": None, "to": "Macro"}],
+        [
+            {"field": "title", "from": None, "to": "Macro"},
+            {"field": "shared", "from": None, "to": True},
+            {"field": "active", "from": None, "to": True},
+            {"field": "actions", "from": None, "to": ["PUBLIC_REPLY"]},
+        ],
         [{"field": "title", "from": "Macro", "to": "Renamed"}],
     ]
+
+
+async def test_only_what_changed_of_a_macro_is_logged(world: World) -> None:
+    """R113: never a text, nothing for nothing, and of somebody's own macro not even its title."""
+    macro, agent = await saved(world, TELL, END), await world.agent()
+    again = partial(save_macro, Call(world.admin), title="Macro", macro_id=macro.id)
+    await again(actions=[TELL, END], shared=True)
+    assert len(await world.log()) == 1
+    await again(actions=[replace(TELL, value="Other words"), END], shared=True)
+    await again(actions=[replace(TELL, value="Other words")], shared=True, active=False)
+    own = await saved(world, NOTE, by=agent, shared=False)
+    await save_macro(Call(agent), title="Secret plans", actions=[NOTE], shared=False, macro_id=own.id)
+    await delete_macro(Call(agent), own.id)
+    kinds = ["PUBLIC_REPLY", "END_SESSION"]
+    _, reworded, switched, made, renamed, deleted = [entry.changes for entry in await world.log()]
+    assert reworded == [{"field": "actions", "from": kinds, "to": kinds}]
+    assert switched == [
+        {"field": "active", "from": True, "to": False},
+        {"field": "actions", "from": kinds, "to": kinds[:1]},
+    ]
+    assert [change["field"] for change in made] == ["title", "shared", "active", "actions"]
+    assert made[0] == {"field": "title", "from": None, "to": None}
+    assert renamed == [{"field": "title", "from": None, "to": None}]
+    assert deleted[0] == {"field": "title", "from": None, "to": None}
+
+
+async def test_a_macro_is_deleted_by_who_may_change_it(world: World, other_world: World) -> None:
+    """R113: gone for everybody, and its line is in the log; others' own ones are invisible, also to admins."""
+    agent, manager = await world.agent(), await world.agent(permissions=MANAGER)
+    shared, own = await saved(world, TELL), await saved(world, TELL, by=agent, shared=False)
+    foreign = await saved(other_world, TELL)
+    for by, macro, refusal in [
+        (agent, shared, Forbidden),
+        (await world.customer(), shared, Forbidden),
+        (world.admin, own, NotFound),
+        (manager, own, NotFound),
+        (world.admin, foreign, NotFound),
+        (world.admin, Macro(id=new_id()), NotFound),
+    ]:
+        async with world.refuses(refusal):
+            await delete_macro(Call(by), macro.id)
+    assert await Macro.all().count() == 3
+    await delete_macro(Call(agent), own.id)
+    await delete_macro(Call(manager), shared.id)
+    entry = (await world.log())[-1]
+    assert (entry.action, entry.target, entry.actor_id) == ("MACRO_DELETED", f"Macro {shared.id}", manager.id)
+    assert entry.changes[0] == {"field": "title", "from": "Macro", "to": None}
+    for by, macro in ((agent, own), (manager, shared)):
+        async with world.refuses(NotFound):
+            await delete_macro(Call(by), macro.id)
+    assert await Macro.filter(account_id=world.id).count() == 0
+
+
+async def test_inactive_shared_macros_are_for_who_manages_them(world: World) -> None:
+    """R113: to switch them on again; one's own stays one's own."""
+    agent, manager = await world.agent(), await world.agent(permissions=MANAGER)
+    shared, own = await saved(world, TELL), await saved(world, TELL, by=agent, shared=False)
+    await Macro.filter(id__in=[shared.id, own.id]).update(active=False)
+    assert set(await usable_macros(agent).values_list("id", flat=True)) == {own.id}
+    assert set(await usable_macros(manager).values_list("id", flat=True)) == {shared.id}
+    ticket = await world.live_ticket()
+    for by, macro in ((agent, own), (manager, shared)):
+        await refused(world, macro, ticket, by, NotFound)
+
+
+async def test_a_macro_that_names_nobody_is_not_saved(world: World, other_world: World) -> None:
+    """R110: a new owner is somebody who can have tickets, a group is one of the account; nobody is fine."""
+    gone, partner = await world.agent(), await world.agent(kind=UserKind.PARTNER)
+    await User.filter(id=gone.id).update(active=False)
+    customer, foreign = await world.customer(), await other_world.agent()
+    nobody = [(MacroActionKind.SET_ASSIGNEE, each.id) for each in (gone, partner, customer, foreign)]
+    no_group = [(MacroActionKind.SET_GROUP, each) for each in ((await other_world.group()).id, new_id())]
+    for kind, identifier in nobody + no_group:
+        async with world.refuses(NotFound) as caught:
+            await saved(world, TELL, MacroAction(kind, str(identifier)))
+        assert caught.value.field == ("actions",)
+    somebody, group = await world.agent(), await world.group()
+    macro = await saved(
+        world,
+        MacroAction(MacroActionKind.SET_ASSIGNEE, str(somebody.id)),
+        MacroAction(MacroActionKind.SET_GROUP, str(group.id)),
+        MacroAction(MacroActionKind.SET_ASSIGNEE),
+    )
+    ticket = await world.live_ticket()
+    await applied(macro, ticket, world.admin)
+    now = await Ticket.get(id=ticket.id)
+    assert (now.assignee_id, now.group_id) == (None, group.id)
+
+
+async def test_a_macro_with_a_retried_key_is_saved_once(world: World) -> None:
+    """R37."""
+    call = Call(world.admin, idempotency_key="once")
+    for _ in range(2):
+        await save_macro(call, title="Macro", actions=[TELL], shared=True)
+    assert await Macro.filter(account_id=world.id).count() == 1
+    assert len(await world.log()) == 1
 
 
 async def test_everybody_uses_shared_macros_and_his_own_while_they_are_active(world: World, other_world: World) -> None:

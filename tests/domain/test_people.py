@@ -164,9 +164,10 @@ async def test_each_change_of_access_is_one_event_and_one_line(world: World) -> 
     group, organization = await world.group(), await world.organization()
     light = await world.role(TicketAccess.GROUPS, LIGHT)
     agent = await world.agent(access=TicketAccess.GROUPS)
+    had = (await world.role(TicketAccess.GROUPS)).id
     assert agent.id is not None
     admin, user = Call(world.admin), agent.id
-    steps: list[tuple[Callable[[], Any], dict[str, Any]]] = [
+    steps: list[tuple[Callable[[], Any], *tuple[dict[str, Any], ...]]] = [
         (
             lambda: set_groups(admin, user, frozenset({group.id})),
             {"field": "groups", "from": [], "to": [str(group.id)]},
@@ -177,13 +178,14 @@ async def test_each_change_of_access_is_one_event_and_one_line(world: World) -> 
         ),
         (
             lambda: set_role(admin, user, light.id),
+            {"field": "role", "from": str(had), "to": str(light.id)},
             {"field": "permissions", "from": sorted(AGENT), "to": sorted(LIGHT)},
         ),
         (lambda: set_groups(admin, user, frozenset()), {"field": "groups", "from": [str(group.id)], "to": []}),
         (lambda: deactivate(admin, user), {"field": "active", "from": True, "to": False}),
     ]
     befores = []
-    for change, _ in steps:
+    for change, *_ in steps:
         now = await load_actor(world.id, user)
         assert now is not None
         befores.append(access_to_json(now.access))
@@ -199,7 +201,7 @@ async def test_each_change_of_access_is_one_event_and_one_line(world: World) -> 
     assert {(entry.action, entry.target, entry.actor_id) for entry in log} == {
         ("ACCESS_CHANGED", f"User {user}", world.admin.id)
     }
-    assert [entry.changes for entry in log] == [[expected] for _, expected in steps]
+    assert [entry.changes for entry in log] == [expected for _, *expected in steps]
 
 
 async def test_what_changes_for_somebody_who_is_gone_says_nothing_of_his_going(world: World) -> None:

@@ -161,7 +161,7 @@ async def test_a_change_is_stored_and_logged_once(world: World) -> None:
     [entry] = await world.log()
     assert (entry.action, entry.target, entry.at) == ("SETTINGS_CHANGED", "MessagingSettings", at)
     assert (entry.actor_kind, entry.actor_id) == ("ADMIN", world.admin.id)
-    assert entry.changes == [{"field": "agents_can_end_sessions", "from": True, "to": False}]
+    assert entry.changes == [{"field": "agentsCanEndSessions", "from": True, "to": False}]
     [event] = await settings_events(world)
     assert (event.payload, event.actor_id, event.ticket_id) == ({"changes": entry.changes}, world.admin.id, None)
 
@@ -171,8 +171,8 @@ async def test_several_changes_of_one_call_are_one_entry(world: World) -> None:
     await save(world.admin, agents_can_end_sessions=False, remind_within_minutes=3, agents_can_collaborate=True)
     [entry] = await world.log()
     assert entry.changes == [
-        {"field": "agents_can_end_sessions", "from": True, "to": False},
-        {"field": "remind_within_minutes", "from": 10, "to": 3},
+        {"field": "agentsCanEndSessions", "from": True, "to": False},
+        {"field": "remindWithinMinutes", "from": 10, "to": 3},
     ]
     assert (await world.settings()).messaging_version == 2
 
