@@ -184,8 +184,12 @@ class Deskwire:
         """The hub and the jobs, on an opened database. If one dies, so does the process: its silence would be worse."""
         await self._connect()
         announce_to(self._announce)
-        tasks = [asyncio.create_task(self.hub.run(), name="hub"), asyncio.create_task(self.jobs.run(), name="jobs")]
-        tasks.append(asyncio.create_task(self.presence.keep_renewing(), name="presence"))
+        tasks = [
+            asyncio.create_task(self.hub.run(), name="hub"),
+            asyncio.create_task(self.presence.keep_renewing(), name="presence"),
+        ]
+        if self.config.jobs:
+            tasks.append(asyncio.create_task(self.jobs.run(), name="jobs"))
         for task in tasks:
             task.add_done_callback(self._stop_with)
         try:

@@ -32,6 +32,8 @@ class Config:
     poll_seconds      how often the log is looked at without a bell
     pool_size         connections to PostgreSQL, for writing and for reading each
     cursor_days       for how many days a stream can be resumed
+    jobs              whether this process does background work (routing, triggers, timers, mail, …). Any number may;
+                      at least one must.
     ending_sessions_since   an ISO 8601 moment: accounts that had messaging before it begin with the end of sessions
                       switched off. Default: when this installation was first migrated.
     attachments_url   where files are kept: files://folder, or s3://bucket/prefix?endpoint=…&region=… (credentials as
@@ -54,6 +56,7 @@ class Config:
     poll_seconds: float = 1.0
     pool_size: int = 10
     cursor_days: float = 7.0
+    jobs: bool = True
     ending_sessions_since: datetime | None = None
     attachments_url: str = "files://var/attachments"
     attachment_megabytes: int = 20

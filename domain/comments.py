@@ -1,4 +1,4 @@
-"""Comments: agents' replies and notes, the customer's own, and what may still be done to them afterwards."""
+"""Comments: agents' replies and notes, and the customer's own."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from domain.attachments import attach_uploads, check_attachments, withdraw_attachments
+from domain.attachments import attach_uploads, check_attachments
 from domain.composer import Situation, check_can_comment
 from domain.control import HandOffReason, take_from_bot
-from domain.errors import Forbidden, InvalidInput, NotFound, SessionEnded, StaleVersion, TicketClosed
+from domain.errors import Forbidden, InvalidInput, StaleVersion, TicketClosed
 from domain.idempotency import once
-from domain.locks import confirm_actor, find_ticket, lock_session, lock_ticket, lock_ticket_of, read_settings_locked
+from domain.locks import confirm_actor, find_ticket, lock_session, lock_ticket, read_settings_locked
 from domain.settings import may_agents_end_sessions
-from domain.suspended_messages import keep_message, kept_message, suspension_of
+from domain.suspended_messages import keep_message, suspension_of
 from domain.tickets import reopen
-from domain.transactions import Call, Transaction, unit_of_work
+from domain.transactions import Call, Transaction
 from models import (
     AccountSettings,
     Channel,
@@ -27,9 +27,6 @@ from models import (
     EventType,
     MessagingSession,
     OutboundEmail,
-    Permission,
-    ReadMark,
-    SessionState,
     Suspension,
     Ticket,
     TicketStatus,
@@ -40,9 +37,6 @@ from models import (
 
 LONGEST_BODY = 10_000
 LONGEST_CLIENT_MESSAGE_ID = 200
-LONGEST_REACTION = 16
-REDACTED = "[redacted]"
-DELETED = ""
 
 # Line breaks and tabs are text. Other control characters are not, and half a surrogate pair cannot be stored.
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
@@ -54,21 +48,6 @@ class PostedComment:
 
     comment_id: UUID
     ticket_id: UUID
-
-
-@dataclass(frozen=True, slots=True)
-class ChangedMessage:
-    """The verdict of changing one's own message, or of redacting somebody's."""
-
-    comment_id: UUID
-
-
-@dataclass(frozen=True, slots=True)
-class ReadComment:
-    """The verdict of `mark_read`. Only of a message may the other side learn that it was read."""
-
-    conversation_id: UUID
-    is_message: bool
 
 
 def check_body(body: str, *, field: str = "body") -> None:
@@ -193,11 +172,11 @@ async def add_comment(
         created_at=tx.now,
     )
     await attach_uploads(tx, comment, attachment_ids)
-    _record_comment(tx, EventType.TICKET_COMMENT_ADDED, comment, ticket, session)
+    record_comment(tx, EventType.TICKET_COMMENT_ADDED, comment, ticket, session)
     return comment
 
 
-def _record_comment(
+def record_comment(
     tx: Transaction,
     type: EventType,
     comment: Comment,
@@ -205,6 +184,7 @@ def _record_comment(
     session: MessagingSession | None,
     **more: Any,
 ) -> Event:
+    """Note a fact about a comment: that it was added, or changed."""
     return tx.record(
         type,
         ticket=ticket,
@@ -270,145 +250,6 @@ async def comment_as_requester(
     )
     reopen(tx, ticket)
     return PostedComment(comment.id, ticket.id)
-
-
-async def edit_message(call: Call, comment_id: UUID, *, body: str) -> ChangedMessage:
-    """The customer corrects a message of his live session. Refused with SessionEnded after the end (R78)."""
-    check_body(body)
-
-    async def change(tx: Transaction, comment: Comment) -> str:
-        comment.body, comment.edited_at = body, tx.now
-        return "EDITED"
-
-    return await _change_own_message(call, comment_id, change)
-
-
-async def delete_message(call: Call, comment_id: UUID) -> ChangedMessage:
-    """The customer takes back a message of his live session; that there was one stays visible."""
-
-    async def change(tx: Transaction, comment: Comment) -> str:
-        comment.body, comment.deleted_at = DELETED, tx.now
-        await withdraw_attachments(tx, comment.id)
-        return "DELETED"
-
-    return await _change_own_message(call, comment_id, change)
-
-
-async def react_to_message(call: Call, comment_id: UUID, *, reaction: str | None) -> ChangedMessage:
-    """The customer puts a sign (an emoji) on a message of his live session, or takes it away."""
-    reaction = reaction and reaction.strip()
-    if reaction is not None and not 0 < len(reaction) <= LONGEST_REACTION:
-        raise InvalidInput(f"A reaction has 1 to {LONGEST_REACTION} characters.", field=("reaction",))
-
-    async def change(tx: Transaction, comment: Comment) -> str:
-        comment.reaction = reaction
-        return "REACTED"
-
-    return await _change_own_message(call, comment_id, change, own=False)
-
-
-async def _change_own_message(call: Call, comment_id: UUID, change: Any, *, own: bool = True) -> ChangedMessage:
-    async def work(tx: Transaction) -> ChangedMessage:
-        actor = await confirm_actor(tx)
-        if not actor.is_customer:
-            raise Forbidden
-        # What was kept aside has no session either, and its author must not learn more than that (R140).
-        kept = await kept_message(actor, comment_id)
-        found = kept or await customer_message(tx, comment_id)
-        session = await lock_session(tx, found.conversation_id)
-        if kept is not None or session is None or session.state is SessionState.ENDED:
-            raise SessionEnded("This conversation has ended; its messages stay as they are.")
-        ticket = await lock_ticket_of(tx, found.conversation_id)
-        comment = await Comment.get(id=comment_id)
-        if own and comment.author_id != actor.id:
-            raise Forbidden("You can change your own messages only.")
-        if comment.deleted_at is not None or comment.redacted_at is not None:
-            raise NotFound
-        what = await change(tx, comment)
-        await comment.save()
-        _record_comment(tx, EventType.TICKET_COMMENT_CHANGED, comment, ticket, session, change=what)
-        return ChangedMessage(comment.id)
-
-    return await unit_of_work(call, work)
-
-
-async def customer_message(tx: Transaction, comment_id: UUID) -> Comment:
-    """A message that this end user can see in his widget. Raises NotFound."""
-    comment = await Comment.get_or_none(id=comment_id, account_id=tx.account_id, channel=Channel.MESSAGING)
-    mine = comment and await Conversation.exists(id=comment.conversation_id, end_user_id=tx.actor.id)
-    if comment is None or not mine:
-        raise NotFound
-    return comment
-
-
-async def redact_comment(call: Call, comment_id: UUID) -> ChangedMessage:
-    """Replace personal text for ever, and take its files away. That, when and by whom it was written stays (R49)."""
-
-    async def work(tx: Transaction) -> ChangedMessage:
-        actor = await confirm_actor(tx)
-        if actor.is_customer:
-            raise Forbidden
-        found = await Comment.get_or_none(id=comment_id, account_id=tx.account_id)
-        if found is None:
-            raise NotFound
-        ticket = await lock_ticket_of(tx, found.conversation_id)
-        if ticket is None:
-            raise NotFound
-        await find_ticket(tx, ticket.id)
-        if not actor.may(Permission.REDACT_COMMENTS):
-            raise Forbidden
-        comment = await Comment.get(id=comment_id)
-        if comment.sequence == 1:  # the subject was taken from it, however it was edited since
-            ticket.subject = REDACTED
-        comment.body, comment.redacted_at = REDACTED, tx.now
-        await comment.save()
-        await withdraw_attachments(tx, comment.id)
-        _record_comment(tx, EventType.TICKET_COMMENT_CHANGED, comment, ticket, None, change="REDACTED")
-        return ChangedMessage(comment.id)
-
-    return await unit_of_work(call, work)
-
-
-async def mark_read(call: Call, comment_id: UUID) -> ReadComment:
-    """Note how far the caller has read a conversation. Changes no session and no ticket (R63).
-
-    A mark never moves back.
-    """
-
-    async def work(tx: Transaction) -> ReadComment:
-        actor = await confirm_actor(tx)
-        if actor.is_customer and (kept := await kept_message(actor, comment_id)) is not None:
-            return ReadComment(kept.conversation_id, is_message=False)
-        comment = await _readable(tx, comment_id)
-        # Locked, or of two windows that read at the same moment the slower could move the mark back.
-        mine = ReadMark.filter(conversation_id=comment.conversation_id, reader_id=actor.id)
-        mark = await mine.select_for_update().get_or_none()
-        if mark is None:
-            await ReadMark.create(
-                account_id=tx.account_id,
-                conversation_id=comment.conversation_id,
-                reader_id=actor.id,
-                sequence=comment.sequence,
-                read_at=tx.now,
-            )
-        elif mark.sequence < comment.sequence:
-            mark.sequence, mark.read_at = comment.sequence, tx.now
-            await mark.save()
-        heard = not actor.is_customer or await suspension_of(tx) is None
-        return ReadComment(comment.conversation_id, is_message=heard and comment.channel is Channel.MESSAGING)
-
-    return await unit_of_work(call, work)
-
-
-async def _readable(tx: Transaction, comment_id: UUID) -> Comment:
-    if tx.actor.is_customer:
-        return await customer_message(tx, comment_id)
-    comment = await Comment.get_or_none(id=comment_id, account_id=tx.account_id)
-    ticket = comment and await Ticket.get_or_none(conversation_id=comment.conversation_id)
-    if comment is None or ticket is None:
-        raise NotFound
-    await find_ticket(tx, ticket.id)
-    return comment
 
 
 def subject_of(body: str) -> str:

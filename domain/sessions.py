@@ -8,12 +8,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from domain.actors import Actor, system
-from domain.comments import (
-    check_body,
-    check_version,
-    reply,
-    situation_of,
-)
+from domain.comments import check_body, check_version, reply, situation_of
 from domain.composer import check_can_comment, check_can_end
 from domain.errors import Forbidden, NotFound, Refusal, Unauthenticated
 from domain.idempotency import once

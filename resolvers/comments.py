@@ -5,9 +5,10 @@ from __future__ import annotations
 from uuid import UUID
 
 from domain.actors import Actor
-from domain.comments import mark_read, post_comment, redact_comment
+from domain.comments import post_comment
 from domain.customers import conversation_of
 from domain.errors import InvalidInput, NotFound
+from domain.revisions import mark_read, redact_comment
 from domain.sessions import takes_typing
 from resolvers.answers import answering
 from schema.attachments import decode_attachments

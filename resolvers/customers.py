@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from domain.comments import ChangedMessage, comment_on_request, delete_message, edit_message, react_to_message
+from domain.comments import comment_on_request
 from domain.customers import conversations_page, requests_page
 from domain.messages import send_message
+from domain.revisions import ChangedMessage, delete_message, edit_message, react_to_message
 from domain.suspended_messages import as_if_sent
 from resolvers.answers import answering, customer
 from schema.attachments import decode_attachments

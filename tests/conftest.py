@@ -62,10 +62,19 @@ async def other_world(world: World) -> World:
 
 
 @pytest.fixture
-async def app(database: str, tmp_path: Path) -> AsyncIterator[Starlette]:
-    """The application on the test's database, with its hub running."""
-    files = f"files://{tmp_path / 'attachments'}"
-    app = create_app(Config(database_url=database, poll_seconds=0.2, attachments_url=files))
+async def app(database: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Starlette]:
+    """The application on the test's database, with its hub running; with its jobs for tests that are marked `jobs`.
+
+    The others run the passes that they need themselves, when they need them.
+    """
+    config = Config(
+        database_url=database,
+        poll_seconds=0.2,
+        attachments_url=f"files://{tmp_path / 'attachments'}",
+        email_url=f"files://{tmp_path / 'mail'}",
+        jobs=request.node.get_closest_marker("jobs") is not None,
+    )
+    app = create_app(config)
     async with app.state.deskwire.running():
         yield app
 

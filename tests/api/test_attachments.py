@@ -15,9 +15,9 @@ from deskwire.attachments.forms import patient
 from deskwire.attachments.links import LIFE, Links
 from deskwire.http import HTTPRefusal
 from domain.attachments import MOST_UNATTACHED, purge_attachments, register_upload
-from domain.comments import redact_comment
 from domain.contents import Content
 from domain.people import deactivate, set_groups
+from domain.revisions import redact_comment
 from domain.storage import Storage
 from domain.transactions import Call
 from models import Attachment, Channel, TicketAccess, User, utc_now

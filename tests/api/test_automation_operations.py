@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from domain.comments import redact_comment
+from domain.revisions import redact_comment
 from domain.transactions import Call
 from domain.triggers import TriggerAction
 from models import Comment, Event, EventType, OutboundCall, Survey, Trigger, Webhook, new_id

@@ -17,6 +17,8 @@ from tests.conftest import SignIn
 from tests.factories import World
 from tests.routing import omnichannel, online
 
+pytestmark = pytest.mark.jobs
+
 ASSIGNEE = "query ($id: ID!) { ticket(id: $id) { assignee { id } } }"
 LIMITS = {"messagingLimit": 3, "emailLimit": 1, "isDefault": True}
 

@@ -7,17 +7,11 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from domain.comments import (
-    ChangedMessage,
-    comment_on_request,
-    customer_message,
-    delete_message,
-    edit_message,
-    react_to_message,
-)
+from domain.comments import comment_on_request
 from domain.errors import ChannelUnavailable, Forbidden, InvalidInput, NotFound, SessionEnded, TicketClosed
 from domain.lifecycle import close_ticket
 from domain.messages import send_message
+from domain.revisions import ChangedMessage, customer_message, delete_message, edit_message, react_to_message
 from domain.transactions import Call, Transaction, unit_of_work
 from domain.visibility import visible_tickets
 from models import (

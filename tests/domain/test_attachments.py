@@ -24,11 +24,12 @@ from domain.attachments import (
     sweep_storage,
     upload_file,
 )
-from domain.comments import comment_on_request, delete_message, post_comment, redact_comment
+from domain.comments import comment_on_request, post_comment
 from domain.contents import Content, Inspection, clean_file_name
 from domain.errors import FileTooLarge, Forbidden, InvalidInput, NotFound, SessionEnded, TooManyUploads
 from domain.messages import send_message
 from domain.people import set_groups
+from domain.revisions import delete_message, redact_comment
 from domain.storage import Storage, StorageUnavailable
 from domain.transactions import Call
 from models import Attachment, Channel, Comment, Ticket, TicketAccess, User, new_id, utc_now

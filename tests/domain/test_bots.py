@@ -12,9 +12,10 @@ import pytest
 
 from domain.bot_settings import BotForm, KeywordAnswer, save_bot
 from domain.bots import BotReply, HandedOff, bot_reply, end_as_bot, hand_off
-from domain.comments import delete_message, post_comment
+from domain.comments import post_comment
 from domain.conversations import end_conversation
 from domain.errors import FeatureDisabled, Forbidden, InvalidInput, NotFound, NoTicketYet, SessionEnded
+from domain.revisions import delete_message
 from domain.settings import update_messaging_settings
 from domain.tickets import update_ticket
 from domain.timers import expire_sessions

@@ -7,10 +7,11 @@ import random
 
 import pytest
 
-from domain.comments import mark_read, post_comment
+from domain.comments import post_comment
 from domain.composer import Composer, ComposerAction
 from domain.errors import ChannelUnavailable, NoMessagingSession, NotFound, SessionEnded, StaleVersion
 from domain.lifecycle import close_ticket
+from domain.revisions import mark_read
 from domain.sessions import takes_typing
 from domain.tickets import update_ticket
 from domain.transactions import Call

@@ -9,13 +9,14 @@ from datetime import timedelta
 import pytest
 
 from domain.actors import Actor
-from domain.comments import comment_on_request, mark_read, redact_comment
+from domain.comments import comment_on_request
 from domain.customers import conversations_page, requests_page
 from domain.deletion import delete_ticket, deleted_tickets_page, restore_ticket
 from domain.errors import Forbidden, NotFound
 from domain.lifecycle import close_ticket
 from domain.merging import merge_tickets
 from domain.messages import send_message
+from domain.revisions import mark_read, redact_comment
 from domain.sessions import end_session, preview_end
 from domain.tickets import update_ticket
 from domain.transactions import Call

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-from domain.comments import delete_message, edit_message, mark_read, post_comment, redact_comment
+from domain.comments import post_comment
 from domain.errors import Forbidden, NotFound
 from domain.lifecycle import close_ticket
+from domain.revisions import delete_message, edit_message, mark_read, redact_comment
 from domain.sessions import end_session, mark_inactive, preview_end, takes_typing
 from domain.tickets import update_ticket
 from domain.transactions import Call

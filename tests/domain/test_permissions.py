@@ -12,15 +12,7 @@ from uuid import UUID
 import pytest
 
 from domain.actors import Actor
-from domain.comments import (
-    comment_on_request,
-    delete_message,
-    edit_message,
-    mark_read,
-    post_comment,
-    react_to_message,
-    redact_comment,
-)
+from domain.comments import comment_on_request, post_comment
 from domain.composer import ComposerAction
 from domain.deletion import delete_ticket, restore_ticket
 from domain.errors import Forbidden, NotFound, Refusal, Unauthenticated
@@ -29,6 +21,7 @@ from domain.macros import MacroAction, MacroActionKind, apply_macro, save_macro
 from domain.merging import merge_tickets
 from domain.messages import send_message
 from domain.people import deactivate, issue_token, revoke_token, set_groups, set_organizations, set_role, update_role
+from domain.revisions import delete_message, edit_message, mark_read, react_to_message, redact_comment
 from domain.sessions import end_session, mark_inactive, preview_end, takes_typing
 from domain.suspension import lift_suspension, suspend_user
 from domain.tickets import update_ticket

@@ -10,10 +10,11 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from domain.actors import Actor
-from domain.comments import edit_message, post_comment
+from domain.comments import post_comment
 from domain.errors import SessionEnded
 from domain.lifecycle import close_ticket
 from domain.messages import SentMessage, send_message
+from domain.revisions import edit_message
 from domain.sessions import end_session, mark_inactive
 from domain.tickets import update_ticket
 from domain.transactions import Call

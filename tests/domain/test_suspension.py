@@ -11,14 +11,7 @@ from datetime import timedelta
 import pytest
 
 from domain.actors import Actor
-from domain.comments import (
-    comment_on_request,
-    delete_message,
-    edit_message,
-    mark_read,
-    post_comment,
-    react_to_message,
-)
+from domain.comments import comment_on_request, post_comment
 from domain.errors import (
     ChannelUnavailable,
     Forbidden,
@@ -30,6 +23,7 @@ from domain.errors import (
 )
 from domain.lifecycle import close_ticket
 from domain.messages import SentMessage, send_message
+from domain.revisions import delete_message, edit_message, mark_read, react_to_message
 from domain.sessions import takes_typing
 from domain.suspended_messages import as_if_sent
 from domain.suspension import ChangedSuspension, lift_suspension, suspend_user, suspended_messages_page

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from domain.comments import redact_comment
 from domain.outbox import CLAIMED_FOR, MOST_ATTEMPTS, WAITS, claim_mail, record_failure, record_sent, waiting_mails
+from domain.revisions import redact_comment
 from domain.transactions import Call
 from models import Channel, Event, EventType, OutboundEmail, Ticket, utc_now
 from partners.email.outgoing import Letter, composed
