@@ -35,7 +35,10 @@ async def end_conversation(
         if held.ticket is None:
             await _check_without_ticket(actor, settings)
             return await _end_without_ticket(tx, settings, held, closing_message)
-        await find_ticket(tx, held.ticket.id)
+        try:
+            await find_ticket(tx, held.ticket.id)
+        except NotFound:
+            raise NotFound(field=("conversationId",)) from None  # as for a conversation that there is none of (R26)
         return await end_if_allowed(tx, settings, held.ticket, held.session, closing_message, expected_version)
 
     inputs = {

@@ -141,9 +141,10 @@ async def _update(
         setattr(settings, version, getattr(settings, version) + 1)
         setattr(settings, version.replace("version", "updated_at"), tx.now)
         await settings.save()
-        changed_fields = {change["field"] for change in changes}
-        await _follow_routing(tx, settings, changed_fields)
-        if "inactive_after_minutes" in changed_fields:
+        told = {change["field"] for change in changes}
+        changed = {name for name in values if _argument(name) in told}
+        await _follow_routing(tx, settings, changed)
+        if "inactive_after_minutes" in changed:
             await move_timers(tx.account_id, settings.inactive_after_minutes)
         await tx.log("SETTINGS_CHANGED", operation.removeprefix("update"), changes)
         messaging = allowed is MESSAGING_FIELDS

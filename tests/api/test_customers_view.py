@@ -34,7 +34,15 @@ ALLOWED = SCALARS | {
     *{"RequestConnection", "RequestEdge", "Request", "TicketStatus"},
     # what he does, and what he hears
     *{"SendMessagePayload", "ChangeMessagePayload", "CommentOnRequestPayload", "RateConversationPayload", "Rating"},
-    *{"MarkReadPayload", "SendTypingPayload", "RevokeTokenPayload", "UserError", "ErrorCode"},
+    *{
+        "MarkReadPayload",
+        "SendTypingPayload",
+        "RevokeTokenPayload",
+        "RevokeApiTokenPayload",
+        "ApiToken",
+        "UserError",
+        "ErrorCode",
+    },
     *{"MessageReceived", "Survey", "SurveyScore", "ConversationSignal", "SignalKind"},
     *AVAILABILITY,
     *SUSPENSION,

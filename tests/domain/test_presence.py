@@ -76,7 +76,8 @@ async def test_an_agent_is_absent_when_his_last_socket_anywhere_is_gone(world: W
     await note_present(agent, HERE, START + 70 * SECOND)
     assert await absence(agent) == (AgentStatus.OFFLINE, None)
     event = await Event.get(account_id=world.id, type=EventType.AGENT_AVAILABILITY_CHANGED)
-    assert event.payload == {"user": str(agent.id), "from": "ONLINE", "to": "OFFLINE"}
+    changed = {name: event.payload[name]["status"] for name in ("from", "to")}
+    assert (event.payload["user"], changed) == (str(agent.id), {"from": "ONLINE", "to": "OFFLINE"})
     assert (event.actor_kind.value, event.ticket_id) == ("SYSTEM", None)
     await assert_consistent(world)
 
