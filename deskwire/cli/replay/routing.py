@@ -11,12 +11,14 @@ from deskwire.cli.replay.api import AVAILABLE, OWNER, Api
 from deskwire.cli.replay.people import Someone
 from deskwire.cli.store import CannotDo
 from domain.actors import system
+from domain.bot_settings import BotForm, save_bot
 from domain.capacity import check_counts
 from domain.capacity_rules import save_capacity_rule
 from domain.settings import update_messaging_settings, update_routing_settings
 from domain.transactions import Call
 from models import (
     Account,
+    BotKind,
     CapacityRule,
     Event,
     EventType,
@@ -31,6 +33,7 @@ from models import (
 from schema.ids import encode_id
 
 # How long a ticket may wait for an agent. With enough of them it is a matter of milliseconds.
+HANDOFF = "One moment, a colleague will answer you."
 PATIENCE_SECONDS = 120.0
 LOOK_SECONDS = 0.25
 
@@ -55,6 +58,9 @@ async def configure(account: Account, capacity: int, *, bot: bool) -> None:
         "auto_accept": True,
     }
     await update_routing_settings(call, routing)
+    if bot:
+        # It knows nothing, says so, and hands over: every conversation passes through it once.
+        await save_bot(call, BotForm(name="Replay bot", kind=BotKind.RULES, handoff_message=HANDOFF))
     first = FirstResponder.BOT if bot else FirstResponder.AGENT
     await update_messaging_settings(call, {"first_responder": first})
 
