@@ -174,10 +174,12 @@ class Deskwire:
         return JSONResponse({"status": "alive"})
 
     async def readyz(self, request: Request) -> Response:
-        """503 while stopping or without a database. Without the broadcaster we are degraded, and still ready."""
+        """503 while stopping or without a database. Without the broadcaster, or with a job that fails, degraded."""
         if self.stopping.is_set() or not await probe():
             return JSONResponse({"status": "not ready"}, 503)
-        return JSONResponse({"status": "ready" if self.hub.hears else "degraded", "hears": self.hub.hears})
+        failing = self.jobs.failing
+        status = "ready" if self.hub.hears and not failing else "degraded"
+        return JSONResponse({"status": status, "hears": self.hub.hears, "failing": failing})
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -12,7 +12,6 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from time import monotonic
 from uuid import UUID
 
 log = logging.getLogger("deskwire.jobs")
@@ -34,8 +33,6 @@ class Job:
     on_commit: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     failures: int = 0
-    # For /readyz and the log: when it last ended well, and what it has done so far.
-    finished_at: float = field(default_factory=monotonic)
     done: int = 0
 
 
@@ -50,6 +47,11 @@ class Jobs:
         for job in self.jobs:
             if job.on_commit:
                 job.wake.set()
+
+    @property
+    def failing(self) -> list[str]:
+        """The names of the jobs whose last pass failed."""
+        return [job.name for job in self.jobs if job.failures]
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -79,5 +81,4 @@ class Jobs:
             pause: float = min(LONGEST_PAUSE_SECONDS, job.every * 2**job.failures)
             return pause * random.uniform(0.5, 1.0)
         job.failures = 0
-        job.finished_at = monotonic()
         return job.every

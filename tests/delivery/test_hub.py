@@ -117,8 +117,8 @@ async def readiness(stage: Stage) -> tuple[int, Any]:
     return answer.status_code, answer.json()
 
 
-DEGRADED = (200, {"status": "degraded", "hears": False})
-READY = (200, {"status": "ready", "hears": True})
+DEGRADED = (200, {"status": "degraded", "hears": False, "failing": []})
+READY = (200, {"status": "ready", "hears": True, "failing": []})
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def closed(socket: ClientConnection) -> int | None:
 def test_it_is_alive_and_ready(server: Server) -> None:
     assert httpx.get(f"{server.address}/livez").json() == {"status": "alive"}
     ready = httpx.get(f"{server.address}/readyz")
-    assert (ready.status_code, ready.json()) == (200, {"status": "ready", "hears": True})
+    assert (ready.status_code, ready.json()) == (200, {"status": "ready", "hears": True, "failing": []})
 
 
 def test_development_has_pages(server: Server) -> None:
@@ -127,7 +127,7 @@ def test_a_broken_broker_is_no_reason_not_to_serve(sqlite: Sqlite, start: Start)
         server = Server(url, sqlite.folder, broadcast_url="redis://127.0.0.1:1", poll_seconds="0.2")
         try:
             server.start()
-            assert httpx.get(f"{server.address}/readyz").json() == {"status": "degraded", "hears": False}
+            assert httpx.get(f"{server.address}/readyz").json() == {"status": "degraded", "hears": False, "failing": []}
             assert server.post(stage.agent, "Viewer")["viewer"]["user"]["role"] == "AGENT"
         finally:
             server.close()
