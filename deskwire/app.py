@@ -47,6 +47,7 @@ from execution.engine import Engine
 from models import utc_now
 from models.database import is_unavailable, opened, pending_migrations, probe
 from partners.email.addresses import Addresses
+from partners.email.files import Files
 from partners.email.inbound import inbound_endpoint
 from partners.email.sending import send_due_emails
 from partners.email.transports import open_transport
@@ -271,7 +272,8 @@ def create_app(config: Config, pages: Pages = no_pages) -> Starlette:
     endpoint: Callable[[Request], Awaitable[Response]] = graphql_endpoint(
         deskwire.engine, deskwire.signed_in, deskwire.context_for, allow_get=config.allow_get
     )
-    mails = inbound_endpoint(config.email_inbound_key, deskwire.addresses)
+    files = Files(deskwire.storage, config.attachment_megabytes * 1024 * 1024)
+    mails = inbound_endpoint(config.email_inbound_key, deskwire.addresses, files)
     app = Starlette(
         routes=[
             Route("/graphql", endpoint, methods=list(METHODS)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -50,6 +51,50 @@ async def upload_file(
         # Only then is it certain that no row names it. In doubt it stays, for the sweep.
         await _forget(storage, key)
         raise
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A content that is in the storage, and that no row names yet."""
+
+    file_name: str
+    storage_key: str
+    content: Content
+
+
+async def store_file(
+    account_id: UUID, storage: Storage, *, file_name: str | None, chunks: AsyncIterable[bytes], most_bytes: int
+) -> StoredFile:
+    """Store a file that came in by itself, with a mail. `attach_stored` registers it; else the sweep forgets it.
+
+    Raises FileTooLarge, InvalidInput (empty, or a program), StorageUnavailable; then nothing stays.
+    """
+    key = _new_key(system(account_id))
+    inspection = Inspection(most_bytes)
+    await storage.put(key, inspection.watched(chunks))
+    try:
+        return StoredFile(clean_file_name(file_name), key, inspection.finished())
+    except Refusal:
+        await _forget(storage, key)
+        raise
+
+
+async def attach_stored(tx: Transaction, comment: Comment, files: Sequence[StoredFile]) -> None:
+    """Register stored files as those of a comment of this transaction."""
+    for file in files:
+        await Attachment.create(
+            id=new_id(),
+            account_id=tx.account_id,
+            uploader_id=tx.actor.id,
+            comment_id=comment.id,
+            file_name=file.file_name,
+            content_type=file.content.content_type,
+            size=file.content.size,
+            sha256=file.content.sha256,
+            storage_key=file.storage_key,
+            created_at=tx.now,
+            attached_at=tx.now,
+        )
 
 
 def _new_key(actor: Actor) -> str:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from domain.actors import Actor
+from domain.attachments import StoredFile, attach_stored
 from domain.comments import PostedComment, add_comment, check_body, comment_as_requester, subject_of
 from domain.errors import Forbidden
 from domain.locks import confirm_actor, lock_ticket_of, lock_user
@@ -73,6 +74,7 @@ class IncomingMail:
     status: str | None = None
     answers: tuple[UUID, ...] = ()
     ticket_id: UUID | None = None
+    files: tuple[StoredFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +151,11 @@ async def _take_letter(tx: Transaction, mail: IncomingMail) -> ReceivedMail:
     answered = await _answered(tx, sender, mail)
     if answered is not None and answered.status is not TicketStatus.CLOSED:
         comment = await add_comment(tx, answered.conversation_id, answered, body=mail.body, channel=Channel.EMAIL)
+        await attach_stored(tx, comment, mail.files)
         reopen(tx, answered)
         return await _note(tx, mail, InboundOutcome.COMMENT, ticket=answered, comment=comment)
     ticket, comment = await _begin(tx, sender, _subject(mail), mail.body, follow_up_of=answered)
+    await attach_stored(tx, comment, mail.files)
     outcome = InboundOutcome.FOLLOW_UP if answered is not None else InboundOutcome.TICKET
     return await _note(tx, mail, outcome, ticket=ticket, comment=comment)
 

@@ -23,12 +23,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from domain.actors import system
-from domain.emails import ReceivedMail, account_of, receive_mail
+from domain.emails import MailKind, ReceivedMail, account_of, receive_mail
 from domain.errors import BusyRetry
+from domain.storage import StorageUnavailable
 from domain.transactions import Call
 from models import utc_now
 from models.database import is_unavailable
 from partners.email.addresses import Addresses
+from partners.email.files import Files
 from partners.email.incoming import incoming, parsed
 
 log = logging.getLogger("deskwire.email")
@@ -58,16 +60,17 @@ def _seal(key: str, timestamp: str, slug: str) -> hmac.HMAC:
 
 
 def inbound_endpoint(
-    key: str, addresses: Addresses, clock: Callable[[], datetime] = utc_now
+    key: str, addresses: Addresses, files: Files, clock: Callable[[], datetime] = utc_now
 ) -> Callable[[Request], Awaitable[Response]]:
-    """The endpoint, to be routed at a path with `{slug}`."""
-    return _Endpoint(key, addresses, clock).respond
+    """The endpoint, to be routed at a path with `{slug}`. What comes with a mail is kept as `files` says."""
+    return _Endpoint(key, addresses, files, clock).respond
 
 
 @dataclass(frozen=True, slots=True)
 class _Endpoint:
     key: str
     addresses: Addresses
+    files: Files
     clock: Callable[[], datetime]
 
     async def respond(self, request: Request) -> Response:
@@ -78,7 +81,7 @@ class _Endpoint:
         except ClientDisconnect:
             return Response(status_code=400)
         except Exception as error:
-            if not (isinstance(error, BusyRetry) or is_unavailable(error)):
+            if not (isinstance(error, BusyRetry | StorageUnavailable) or is_unavailable(error)):
                 raise
             log.warning("a mail could not be stored now: %s", error)
             return _answer(503, {"code": "BUSY_RETRY", "message": "Send this mail again in a moment."})
@@ -93,7 +96,10 @@ class _Endpoint:
         if account is None:
             raise _Refused(404, "NOT_FOUND", "There is no such account.")
         # Reading a large mail takes a moment, in which the others are served.
-        mail = incoming(await asyncio.to_thread(parsed, raw), self.addresses, slug)
+        letter = await asyncio.to_thread(parsed, raw)
+        mail = incoming(letter, self.addresses, slug)
+        if mail.kind is MailKind.LETTER and letter.attachments:
+            mail = await self.files.kept(account.id, mail, letter.attachments)
         return await receive_mail(Call(system(account.id), clock=self.clock), mail)
 
     async def _signed_body(self, request: Request, slug: str) -> bytes:
