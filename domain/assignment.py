@@ -17,8 +17,8 @@ from tortoise.expressions import Q, Subquery
 
 from domain.actors import Access, groups_of, load_accesses, system
 from domain.availability import live_chats
-from domain.capacity import BUSY, Rules, lock_availabilities
-from domain.errors import NotFound, Refusal
+from domain.capacity import BUSY, Rules, lock_availabilities, session_counts
+from domain.errors import Refusal
 from domain.locks import lock_session, lock_ticket
 from domain.queues import groups_for
 from domain.tickets import change_ticket
@@ -69,10 +69,10 @@ class Candidate:
         room = self.room.get(channel, 0)
         return room is None or room > 0
 
-    def took(self, channel: Channel, now: datetime) -> None:
+    def took(self, channel: Channel, slots: int, now: datetime) -> None:
         room = self.room.get(channel)
         if room is not None:
-            self.room[channel] = room - 1
+            self.room[channel] = room - slots
         self.last_assigned_at = now
 
 
@@ -81,6 +81,7 @@ class Waiting:
     """A ticket that waits for an agent, and the groups that its queue names (None: anybody)."""
 
     ticket: Ticket
+    session: MessagingSession | None
     channel: Channel
     groups: frozenset[UUID] | None
     # Who was asked: an offer of his is open, or he declined lately.
@@ -105,7 +106,8 @@ async def route_account(account_id: UUID, clock: Callable[[], datetime] = utc_no
     settings = await AccountSettings.get(account_id=account_id)
     if not await _waiting_tickets(settings, 0).exists():
         return 0
-    candidates = await _candidates(settings)
+    takers = AgentAvailability.filter(account_id=account_id).exclude(status=AgentStatus.OFFLINE)
+    candidates = await _candidates(settings, await takers)
     count = 0
     async for waiting in _waiting(settings, clock()):
         if not any(candidate.has_room(waiting.channel) for candidate in candidates):
@@ -124,21 +126,34 @@ async def _route(
     for candidate in in_turn(settings, waiting.channel, eligible):
         try:
             done = await give(call, waiting.ticket.id, candidate.agent_id, waiting.channel)
-        except NotFound:
-            return 0  # the ticket is gone
+        except Refusal:
+            return 0  # the ticket is gone, or too many want it: the next pass tries again
         if done is None:
             return 0  # it does not wait any more
         if done:
-            candidate.took(waiting.channel, clock())
+            candidate.took(waiting.channel, _slots(settings, waiting), clock())
             return 1
-        candidate.room[waiting.channel] = 0  # he had no room after all
+        candidate.room[waiting.channel] = 0  # he may not have it after all: the next pass knows why
     return 0
+
+
+def _slots(settings: AccountSettings, waiting: Waiting) -> int:
+    """What a ticket takes of the room of who gets it: an open offer one, and an inactive session maybe none."""
+    counted = settings.routing_mode is RoutingMode.OMNICHANNEL and not one_by_one(settings)
+    if not counted or waiting.session is None or waiting.channel is Channel.EMAIL:
+        return 1
+    return int(session_counts(settings, waiting.session))
 
 
 def broadcasts(settings: AccountSettings) -> bool:
     """Whether a chat is offered to all at once, instead of to one after the other."""
     broadcast = settings.standard_distribution is StandardDistribution.BROADCAST
     return broadcast and settings.routing_mode is RoutingMode.STANDARD
+
+
+def one_by_one(settings: AccountSettings) -> bool:
+    """Whether an agent is asked before a ticket is his."""
+    return settings.routing_mode is RoutingMode.OMNICHANNEL and not settings.auto_accept
 
 
 def is_eligible(candidate: Candidate, waiting: Waiting) -> bool:
@@ -173,9 +188,8 @@ def in_turn(settings: AccountSettings, channel: Channel, eligible: Iterable[Cand
     return sorted(eligible, key=turn)
 
 
-async def _candidates(settings: AccountSettings) -> list[Candidate]:
-    """Everybody who takes work on some channel now."""
-    rows = await AgentAvailability.filter(account_id=settings.account_id).exclude(status=AgentStatus.OFFLINE)
+async def _candidates(settings: AccountSettings, rows: list[AgentAvailability]) -> list[Candidate]:
+    """The agents of these rows who are still here, with what they take."""
     users = await User.filter(id__in=[row.agent_id for row in rows], active=True)
     access = await load_accesses(users)
     here = [row for row in rows if row.agent_id in access]
@@ -230,7 +244,7 @@ async def _open_offers(agents: list[UUID]) -> dict[tuple[UUID, Channel], int]:
 
 async def _waiting(settings: AccountSettings, now: datetime) -> AsyncIterator[Waiting]:
     """What waits, the oldest first."""
-    queues = await RoutingQueue.filter(account_id=settings.account_id, active=True).order_by("place", "name")
+    queues = await _queues(settings)
     after = 0
     while tickets := await _waiting_tickets(settings, after).limit(PAGE):
         after = tickets[-1].number
@@ -241,10 +255,27 @@ async def _waiting(settings: AccountSettings, now: datetime) -> AsyncIterator[Wa
         asked = await _asked([ticket.id for ticket in tickets], now)
         for ticket in tickets:
             session = sessions.get(ticket.conversation_id)
-            channel = waits_on(settings, ticket, session)
-            if channel is not None:
-                groups = groups_for(queues, ticket, session)
-                yield Waiting(ticket, channel, groups, frozenset(asked.get(ticket.id, ())))
+            waiting = _as_waiting(settings, queues, ticket, session, asked)
+            if waiting is not None:
+                yield waiting
+
+
+def _as_waiting(
+    settings: AccountSettings,
+    queues: list[RoutingQueue],
+    ticket: Ticket,
+    session: MessagingSession | None,
+    asked: dict[UUID, set[UUID]],
+) -> Waiting | None:
+    channel = waits_on(settings, ticket, session)
+    if channel is None:
+        return None
+    groups = groups_for(queues, ticket, session)
+    return Waiting(ticket, session, channel, groups, frozenset(asked.get(ticket.id, ())))
+
+
+async def _queues(settings: AccountSettings) -> list[RoutingQueue]:
+    return await RoutingQueue.filter(account_id=settings.account_id, active=True).order_by("place", "name")
 
 
 def _waiting_tickets(settings: AccountSettings, after: int):  # type: ignore[no-untyped-def]  # a query
@@ -281,26 +312,22 @@ async def _asked(tickets: list[UUID], now: datetime) -> dict[UUID, set[UUID]]:
 
 
 async def give(call: Call, ticket_id: UUID, agent_id: UUID, channel: Channel) -> bool | None:
-    """Assign or offer a waiting ticket to an agent who has room. None: it does not wait; False: he has no room."""
+    """Assign or offer a waiting ticket to an agent who has room. None: it does not wait; False: he may not have it."""
 
     async def work(tx: Transaction) -> bool | None:
         settings = await tx.hold_settings()
-        if not await _is_here(tx, agent_id):
-            return False
-        ticket, session = await _lock_waiting(tx, ticket_id)
-        if waits_on(settings, ticket, session) is not channel:
+        waiting = await _lock_waiting(tx, settings, ticket_id, [agent_id])
+        if waiting is None or waiting.channel is not channel or broadcasts(settings):
+            return None
+        if one_by_one(settings) and await Offer.filter(ticket_id=ticket_id, state=OfferState.OPEN).exists():
             return None
         row = (await lock_availabilities(tx.account_id, [agent_id], tx.now))[agent_id]
-        if not await _takes(settings, row, channel):
+        if not await _eligible(settings, waiting, [row]):
             return False
-        one_by_one = settings.routing_mode is RoutingMode.OMNICHANNEL and not settings.auto_accept
-        if one_by_one:
-            if await Offer.filter(ticket_id=ticket_id, state=OfferState.OPEN).exists():
-                return None
-            expires = tx.now + timedelta(seconds=settings.offer_seconds)
-            await _offer(tx, ticket, channel, [agent_id], expires)
+        if one_by_one(settings):
+            await _offer(tx, waiting, [agent_id], tx.now + timedelta(seconds=settings.offer_seconds))
         else:
-            await change_ticket(tx, ticket, session, {"assignee_id": agent_id})
+            await change_ticket(tx, waiting.ticket, waiting.session, {"assignee_id": agent_id})
         row.last_assigned_at = tx.now
         await row.save(update_fields=["last_assigned_at"])
         return True
@@ -313,58 +340,51 @@ async def offer_to_all(call: Call, ticket_id: UUID, agents: list[UUID]) -> bool:
 
     async def work(tx: Transaction) -> bool:
         settings = await tx.hold_settings()
-        ticket, session = await _lock_waiting(tx, ticket_id)
-        if waits_on(settings, ticket, session) is not Channel.MESSAGING:
+        waiting = await _lock_waiting(tx, settings, ticket_id, agents)
+        if waiting is None or not broadcasts(settings):
             return False
         rows = await lock_availabilities(tx.account_id, agents, tx.now)
-        open_ones = Offer.filter(ticket_id=ticket_id, state=OfferState.OPEN)
-        has = set(await open_ones.values_list("agent_id", flat=True))
-        new = [each for each in agents if each not in has and await _takes(settings, rows[each], Channel.MESSAGING)]
-        if new:
-            await _offer(tx, ticket, Channel.MESSAGING, new, None)
-        return bool(new)
+        asked = await _eligible(settings, waiting, list(rows.values()))
+        if asked:
+            await _offer(tx, waiting, asked, None)
+        return bool(asked)
 
     try:
         return await unit_of_work(call, work)
     except Refusal:
-        return False
+        return False  # the ticket is gone, or too many want it: the next pass tries again
 
 
-async def _lock_waiting(tx: Transaction, ticket_id: UUID) -> tuple[Ticket, MessagingSession | None]:
+async def _lock_waiting(
+    tx: Transaction, settings: AccountSettings, ticket_id: UUID, agents: list[UUID]
+) -> Waiting | None:
+    """The ticket as it waits now, while nobody can change it, nor what these agents may have (R25)."""
+    await share(User, "id", *agents)
     seen = await Ticket.get(id=ticket_id)
     session = await lock_session(tx, seen.conversation_id)
-    return await lock_ticket(tx, ticket_id), session
+    ticket = await lock_ticket(tx, ticket_id)
+    return _as_waiting(settings, await _queues(settings), ticket, session, await _asked([ticket_id], tx.now))
 
 
-async def _is_here(tx: Transaction, agent_id: UUID) -> bool:
-    await share(User, "id", agent_id)
-    return await User.exists(id=agent_id, account_id=tx.account_id, active=True)
+async def _eligible(settings: AccountSettings, waiting: Waiting, rows: list[AgentAvailability]) -> list[UUID]:
+    """Who of these locked rows may have the ticket, now that nothing can change it (R93–R95)."""
+    return [each.agent_id for each in await _candidates(settings, rows) if is_eligible(each, waiting)]
 
 
-async def _takes(settings: AccountSettings, row: AgentAvailability, channel: Channel) -> bool:
-    """Whether the agent of a locked row takes one more (R93–R95)."""
-    if row.status_on(channel) is not AgentStatus.ONLINE:
-        return False
-    room = (await _rooms(settings, [row]))[row.agent_id].get(channel, 0)
-    return room is None or room > 0
-
-
-async def _offer(
-    tx: Transaction, ticket: Ticket, channel: Channel, agents: list[UUID], expires: datetime | None
-) -> None:
+async def _offer(tx: Transaction, waiting: Waiting, agents: list[UUID], expires: datetime | None) -> None:
     for agent_id in agents:
         await Offer.create(
             account_id=tx.account_id,
-            ticket_id=ticket.id,
+            ticket_id=waiting.ticket.id,
             agent_id=agent_id,
-            channel=channel,
+            channel=waiting.channel,
             created_at=tx.now,
             expires_at=expires,
         )
     tx.record(
         EventType.TICKET_OFFERED,
-        ticket=ticket,
+        ticket=waiting.ticket,
         agents=[str(agent_id) for agent_id in agents],
-        channel=channel.value,
+        channel=waiting.channel.value,
         expires_at=expires.isoformat() if expires else None,
     )

@@ -15,6 +15,7 @@ from domain.capacity import Rules, lock_availabilities
 from domain.errors import Forbidden, InvalidInput, NotFound
 from domain.locks import confirm_actor, lock_user
 from domain.transactions import Call, Transaction, unit_of_work
+from domain.withdrawal import withdraw
 from models import (
     AccountSettings,
     AgentAvailability,
@@ -23,7 +24,6 @@ from models import (
     EventType,
     MessagingSession,
     Offer,
-    OfferState,
     Permission,
     RoutingMode,
     SessionState,
@@ -118,8 +118,7 @@ def _said(row: AgentAvailability) -> dict[str, str | None]:
 async def _withdraw_offers(tx: Transaction, row: AgentAvailability) -> None:
     for channel in ROUTED:
         if row.status_on(channel) is not AgentStatus.ONLINE:
-            offers = Offer.filter(agent_id=row.agent_id, channel=channel, state=OfferState.OPEN)
-            await offers.update(state=OfferState.WITHDRAWN, decided_at=tx.now)
+            await withdraw(Offer.filter(agent_id=row.agent_id, channel=channel), tx.now)
 
 
 async def work_of(actor: Actor, agents: Collection[UUID]) -> dict[UUID, Work]:

@@ -85,10 +85,11 @@ def channel_taken(settings: AccountSettings, ticket: Ticket, session: MessagingS
         return Channel.EMAIL
     if ticket.routing_channel is not Channel.MESSAGING or session is None:
         return None
-    return Channel.MESSAGING if _session_counts(settings, session) else None
+    return Channel.MESSAGING if session_counts(settings, session) else None
 
 
-def _session_counts(settings: AccountSettings, session: MessagingSession) -> bool:
+def session_counts(settings: AccountSettings, session: MessagingSession) -> bool:
+    """Whether a session takes a slot of messaging, of whoever has its ticket."""
     match session.state:
         case SessionState.ACTIVE:
             return True

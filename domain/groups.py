@@ -78,7 +78,7 @@ async def delete_group(call: Call, group_id: UUID) -> None:
         await tx.log("GROUP_DELETED", f"Group {group.id}", changes)
         for user, access in before:
             if await load_access(user) != access:
-                record_access(tx, user, access)
+                await record_access(tx, user, access)
 
     await unit_of_work(call, work)
 

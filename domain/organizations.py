@@ -92,7 +92,7 @@ async def delete_organization(call: Call, organization_id: UUID) -> None:
         await tx.log("ORGANIZATION_DELETED", f"Organization {row.id}", changes)
         for user, access in before:
             if await load_access(user) != access:
-                record_access(tx, user, access)
+                await record_access(tx, user, access)
 
     await unit_of_work(call, work)
 

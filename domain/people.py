@@ -21,6 +21,7 @@ from domain.locks import confirm_actor, hold_role, lock_sessions, lock_tickets, 
 from domain.names import check_name_is_free, clean_name
 from domain.tickets import set_field
 from domain.transactions import Call, Transaction, unit_of_work
+from domain.withdrawal import withdraw
 from models import (
     Account,
     AccountSettings,
@@ -29,6 +30,7 @@ from models import (
     Group,
     GroupMembership,
     MessagingSession,
+    Offer,
     Organization,
     OrganizationMembership,
     Permission,
@@ -212,12 +214,13 @@ async def change_person(
     if changes:
         await tx.log(action, f"User {user.id}", changes)
     if access != now or before["active"] != user.active:
-        record_access(tx, user, access)
+        await record_access(tx, user, access)
 
 
-def record_access(tx: Transaction, user: User, before: Access) -> None:
-    """Tell an agent's live streams that what he reaches is no longer what it was."""
+async def record_access(tx: Transaction, user: User, before: Access) -> None:
+    """Tell an agent's live streams that what he reaches is no longer what it was; take back what was offered to him."""
     tx.record(EventType.AGENT_ACCESS_CHANGED, user=str(user.id), before=access_to_json(before), active=user.active)
+    await withdraw(Offer.filter(agent_id=user.id), tx.now)
 
 
 async def _check_stays(tx: Transaction, user: User, before: dict[str, Any]) -> None:
@@ -267,7 +270,7 @@ async def update_role(
             now = await load_access(user)
             check_within(tx.actor, user.kind, now)
             if now != access:
-                record_access(tx, user, access)
+                await record_access(tx, user, access)
 
     await unit_of_work(call, work)
 

@@ -13,7 +13,8 @@ from domain.conditions import Subject, check_conditions, facts_of, hold, referen
 from domain.errors import InvalidInput, NotFound
 from domain.locks import confirm_actor, lock_settings
 from domain.transactions import Call, Transaction, unit_of_work
-from models import Group, MessagingSession, RoutingQueue, Ticket, new_id
+from domain.withdrawal import withdraw
+from models import Group, MessagingSession, Offer, RoutingQueue, Ticket, new_id
 
 MOST_GROUPS = 50
 MOST_PLACE = 10_000
@@ -71,6 +72,7 @@ async def save_queue(
         queue.group_ids = sorted({str(group) for group in group_ids})
         queue.created_at = queue.created_at or tx.now
         await queue.save()
+        await _withdraw_offers(tx)
         await tx.log("QUEUE_SAVED", f"RoutingQueue {queue.id}", [{"field": "name", "from": before, "to": queue.name}])
         return SavedQueue(queue.id)
 
@@ -103,10 +105,16 @@ async def delete_queue(call: Call, queue_id: UUID) -> SavedQueue:
         check_can_manage_routing(await confirm_actor(tx))
         queue = await _queue_to_save(tx, queue_id)
         await queue.delete()
+        await _withdraw_offers(tx)
         await tx.log("QUEUE_DELETED", f"RoutingQueue {queue.id}", [{"field": "name", "from": queue.name, "to": None}])
         return SavedQueue(queue.id)
 
     return await unit_of_work(call, work)
+
+
+async def _withdraw_offers(tx: Transaction) -> None:
+    """Whom a ticket is for may be another question now: the router asks it again."""
+    await withdraw(Offer.filter(account_id=tx.account_id), tx.now)
 
 
 async def queues_of(actor: Actor) -> list[RoutingQueue]:

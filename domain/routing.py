@@ -47,12 +47,14 @@ async def routing_outcome(
     if ticket is None or ticket.assignee_id is None:
         return RoutingOutcome.UNCHANGED
     rules = await Rules.load(ticket.account_id, [ticket.assignee_id])
+    held = slot_taken(settings, rules, ticket, session)
+    moves = becomes_email(settings, ticket, reason) and ticket.status in BUSY
+    if moves and rules.limit(ticket.assignee_id, Channel.EMAIL) is not None:
+        return RoutingOutcome.MOVED_TO_EMAIL
     if rules.limit(ticket.assignee_id, Channel.MESSAGING) is None:
         return RoutingOutcome.NOT_CONFIGURED
-    held = slot_taken(settings, rules, ticket, session)
-    if becomes_email(settings, ticket, reason) and ticket.status in BUSY:
-        counted = rules.limit(ticket.assignee_id, Channel.EMAIL) is not None
-        return RoutingOutcome.MOVED_TO_EMAIL if counted else _released(held is not None)
+    if moves:
+        return _released(held is not None)
     if held is None or held.channel is Channel.EMAIL:
         return RoutingOutcome.UNCHANGED
     if keeps_slot(settings):

@@ -14,6 +14,7 @@ from domain.idempotency import once
 from domain.inactivity import UNASSIGNED_MINUTES, move_timers
 from domain.locks import confirm_actor, lock_settings
 from domain.transactions import Call, Transaction
+from domain.withdrawal import withdraw
 from models import (
     AccountSettings,
     ActorKind,
@@ -25,7 +26,6 @@ from models import (
     FirstResponder,
     LedgerReason,
     Offer,
-    OfferState,
     Permission,
     RoutingMode,
 )
@@ -56,6 +56,8 @@ ROUTING_FIELDS = (
 )
 # What a recount of everybody's work depends on.
 COUNTING = {"routing_mode", "count_inactive_toward_capacity"}
+# How tickets are given out. What was offered in another way is given out anew.
+GIVING = {"routing_mode", "standard_distribution", "auto_accept"}
 MAY_BE_EMPTY = ("chat_limit",)
 SECONDS = {"offer_seconds": (5, 3600), "agent_absence_seconds": (5, 24 * 3600)}
 MOST_CHATS = 1000
@@ -179,12 +181,11 @@ async def _apply(tx: Transaction, settings: AccountSettings, values: dict[str, A
 
 
 async def _follow_routing(tx: Transaction, settings: AccountSettings, changed: set[str]) -> None:
-    """What follows from other routing at once: a recount, and after a change to omnichannel all agents are offline."""
+    """What follows from other routing: offers end, work is counted anew; omnichannel begins with all agents offline."""
     if "routing_mode" in changed and settings.routing_mode is RoutingMode.OMNICHANNEL:
         await AgentAvailability.filter(account_id=tx.account_id).update(status=AgentStatus.OFFLINE, changed_at=tx.now)
-        await Offer.filter(account_id=tx.account_id, state=OfferState.OPEN).update(
-            state=OfferState.WITHDRAWN, decided_at=tx.now
-        )
+    if changed & GIVING:
+        await withdraw(Offer.filter(account_id=tx.account_id), tx.now)
     if changed & COUNTING:
         booking = Booking(tx.account_id, tx.audit_id, tx.now)
         await recount(booking, settings, LedgerReason.SETTINGS_CHANGED)

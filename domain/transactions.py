@@ -21,6 +21,7 @@ from tortoise.transactions import in_transaction
 from domain.actors import Actor
 from domain.capacity import Booking, may_take_slots, reason_from, settle
 from domain.errors import BusyRetry, InvalidInput
+from domain.withdrawal import withdraw
 from models import (
     Account,
     AccountSettings,
@@ -29,7 +30,6 @@ from models import (
     Event,
     EventType,
     Offer,
-    OfferState,
     Ticket,
     new_id,
     utc_now,
@@ -185,11 +185,10 @@ class Transaction:
         return [self._tickets[each] for each in sorted({event.ticket_id for event in self._events if event.ticket_id})]
 
     async def _close_offers(self) -> None:
-        """A ticket that got an owner, or needs none any more, is no longer offered to anybody (R44)."""
-        gone = [event.ticket_id for event in self._events if event.ticket_id and _ends_offers(event)]
-        if gone:
-            offers = Offer.filter(ticket_id__in=gone, state=OfferState.OPEN)
-            await offers.update(state=OfferState.WITHDRAWN, decided_at=self.now)
+        """An offer was made for a ticket as it was: of this group, on this channel, without an owner (R44)."""
+        changed = [event.ticket_id for event in self._events if event.ticket_id and event.type in _END_OFFERS]
+        if changed:
+            await withdraw(Offer.filter(ticket_id__in=changed), self.now)
 
     async def _settle_capacity(self) -> None:
         """Book what the update changed of agents' work. The one place where counts change (R96)."""
@@ -209,13 +208,13 @@ class Transaction:
             await ticket.save()
 
 
-_END_OFFERS = (EventType.MESSAGING_SESSION_ENDED, EventType.TICKET_DELETED, EventType.TICKET_MERGED)
-
-
-def _ends_offers(event: Event) -> bool:
-    if event.type is EventType.TICKET_FIELD_CHANGED:
-        return event.payload["field"] == "assignee" or event.payload["to"] in ("SOLVED", "PENDING", "ON_HOLD", "CLOSED")
-    return event.type in _END_OFFERS
+_END_OFFERS = (
+    EventType.TICKET_FIELD_CHANGED,
+    EventType.ROUTING_CHANNEL_CHANGED,
+    EventType.MESSAGING_SESSION_ENDED,
+    EventType.TICKET_DELETED,
+    EventType.TICKET_MERGED,
+)
 
 
 def attributes_of(ticket: Ticket) -> dict[str, Any]:

@@ -177,12 +177,15 @@ async def unwritten_migrations() -> list[str]:
     return [writer.as_string() for writer in await detector.changes()]
 
 
-async def share(model: type[Model], column: str, value: object) -> None:
-    """Hold rows against changes, beside others who hold them too. (Tortoise knows only FOR UPDATE.)"""
+async def share(model: type[Model], column: str, *values: object) -> None:
+    """Hold rows against changes, beside others who hold them too. (Tortoise knows only FOR UPDATE.)
+
+    Of many, in the order of that column.
+    """
     connection = model._meta.db
     if connection.capabilities.dialect != "sqlite":
-        table = model._meta.db_table
-        await connection.execute_query(f'SELECT 1 FROM "{table}" WHERE {column} = %s FOR SHARE', [value])  # noqa: S608  # names of ours
+        rows = f'"{model._meta.db_table}" WHERE {column} = ANY(%s) ORDER BY {column}'
+        await connection.execute_query(f"SELECT 1 FROM {rows} FOR SHARE", [list(values)])  # noqa: S608  # names of ours
 
 
 def is_contention(error: BaseException) -> bool:

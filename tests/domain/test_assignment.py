@@ -9,17 +9,18 @@ from typing import Any
 import pytest
 
 from domain.actors import Actor
-from domain.assignment import EMAIL_TAG, give, route_account
+from domain.assignment import EMAIL_TAG, give, offer_to_all, route_account
 from domain.availability import set_status
 from domain.capacity import check_counts
 from domain.errors import Forbidden, NotFound, OfferClosed, SessionEnded
+from domain.locks import lock_ticket
 from domain.offers import accept_offer, decline_offer, expire_offers, open_offers
-from domain.people import set_groups
-from domain.queues import save_queue
+from domain.people import deactivate, set_groups, set_role, update_role
+from domain.queues import delete_queue, save_queue
 from domain.sessions import mark_inactive
 from domain.settings import update_routing_settings
-from domain.tickets import update_ticket
-from domain.transactions import Call
+from domain.tickets import set_routing_channel, update_ticket
+from domain.transactions import Call, Transaction, unit_of_work
 from models import (
     AgentStatus,
     Channel,
@@ -237,6 +238,19 @@ async def test_an_inactive_session_waits_like_an_active_one(world: World) -> Non
     assert await work(agent) == (0, 0)
 
 
+async def test_inactive_sessions_do_not_use_up_a_pass(world: World) -> None:
+    """R92: they take no slot, so one pass gives them all, and an active one, too."""
+    await omnichannel(world, messaging=1)
+    agent = await world.agent()
+    tickets = [await world.live_ticket() for _ in range(4)]
+    for ticket in tickets[:2]:
+        await mark_inactive(Call(world.system), (await world.session(ticket)).id, InactiveReason.NO_REPLY)
+    await online(agent)
+    assert await route(world) == 3
+    assert [await owner(ticket) for ticket in tickets] == [agent.id, agent.id, agent.id, None]
+    assert await work(agent) == (1, 0)
+
+
 async def test_standard_routing_assigns_in_turn_up_to_the_chat_limit(world: World) -> None:
     """R88."""
     await settings(world, standard_distribution=StandardDistribution.ASSIGN, chat_limit=2)
@@ -273,7 +287,7 @@ async def test_standard_routing_broadcasts_to_all(world: World) -> None:
 
 async def offered(world: World, agent: Actor, **more: Any) -> tuple[Ticket, Offer]:
     """A ticket that is offered to the agent, by omnichannel routing without automatic acceptance."""
-    await omnichannel(world, auto_accept=False, offer_seconds=30, **more)
+    await omnichannel(world, **{"auto_accept": False, "offer_seconds": 30} | more)
     await online(agent)
     ticket = await world.live_ticket()
     assert await route(world) == 1
@@ -335,6 +349,127 @@ async def test_an_end_withdraws_the_offer(world: World) -> None:
     assert await offers(ticket) == [(str(agent.id), "WITHDRAWN")]
     async with world.refuses(SessionEnded):
         await accept_offer(Call(agent), offer.id)
+
+
+@pytest.mark.parametrize("how", ["moved", "untagged", "another channel"])
+async def test_an_offer_ends_when_its_ticket_becomes_another_one(world: World, how: str) -> None:
+    """R44, R102, S1: it was made for a ticket of this group, on this channel, that waits."""
+    await omnichannel(world, auto_accept=False)
+    agent, group = await world.agent(), await world.group()
+    await online(agent)
+    ticket = await world.email_ticket(tags=[EMAIL_TAG]) if how == "untagged" else await world.live_ticket()
+    await route(world)
+    match how:
+        case "moved":
+            await update_ticket(Call(world.admin), ticket.id, {"group_id": group.id})
+        case "untagged":
+            await update_ticket(Call(world.admin), ticket.id, {"tags": []})
+        case "another channel":
+            await route_as_email(world, ticket)
+    assert await offers(ticket) == [(str(agent.id), "WITHDRAWN")]
+    assert await route(world) == (how == "another channel")
+
+
+async def route_as_email(world: World, ticket: Ticket) -> None:
+    async def work(tx: Transaction) -> None:
+        set_routing_channel(tx, await lock_ticket(tx, ticket.id), Channel.EMAIL)
+
+    await unit_of_work(Call(world.system), work)
+
+
+@pytest.mark.parametrize("how", ["groups", "role", "rights", "deactivated"])
+async def test_an_offer_ends_when_the_agents_access_changes(world: World, how: str) -> None:
+    """R25, R92: he may not be the one any more, and the ticket does not wait for his word."""
+    agent, role = await world.agent(groups=(await world.group(),)), await world.role()
+    ticket, _ = await offered(world, agent, offer_seconds=3600)
+    assert agent.id is not None
+    match how:
+        case "groups":
+            await set_groups(Call(world.admin), agent.id, frozenset())
+        case "role":
+            await set_role(Call(world.admin), agent.id, (await world.role(permissions=LIGHT)).id)
+        case "rights":
+            await update_role(Call(world.admin), role.id, ticket_access=TicketAccess.ALL, permissions=LIGHT)
+        case "deactivated":
+            await deactivate(Call(world.admin), agent.id)
+    assert await offers(ticket) == [(str(agent.id), "WITHDRAWN")]
+    other = await world.agent("Other", permissions=AGENT - {Permission.END_OTHERS_SESSIONS})
+    await online(other)
+    assert await route(world) == 1
+    assert [each.ticket_id for each in await open_offers(other)] == [ticket.id]
+
+
+async def test_who_was_asked_by_broadcast_is_assigned_when_that_is_the_way(world: World) -> None:
+    """R88: an offer of a broadcast has no end of its own."""
+    agent = await world.agent()
+    await online(agent)
+    ticket = await world.live_ticket()
+    await route(world)
+    await settings(world, standard_distribution=StandardDistribution.ASSIGN)
+    assert await offers(ticket) == [(str(agent.id), "WITHDRAWN")]
+    assert await route(world) == 1
+    assert await owner(ticket) == agent.id
+
+
+@pytest.mark.parametrize("changed", [{"auto_accept": True}, {"routing_mode": RoutingMode.STANDARD}])
+async def test_an_offer_ends_with_the_routing_that_made_it(world: World, changed: dict[str, Any]) -> None:
+    """R44, R92."""
+    agent = await world.agent()
+    ticket, _ = await offered(world, agent)
+    await settings(world, offer_seconds=20)
+    assert len(await open_offers(agent)) == 1
+    await settings(world, **changed)
+    assert await offers(ticket) == [(str(agent.id), "WITHDRAWN")]
+
+
+async def test_an_offer_ends_when_queues_change(world: World) -> None:
+    """S1: the ticket may be for other groups now."""
+    agent, experts = await world.agent(), await world.group("Experts")
+    ticket, _ = await offered(world, agent)
+    queue = await save_queue(Call(world.admin), name="All", conditions=[], group_ids=[experts.id])
+    assert await offers(ticket) == [(str(agent.id), "WITHDRAWN")]
+    assert await route(world) == 0
+    await delete_queue(Call(world.admin), queue.queue_id)
+    assert await route(world) == 1
+
+
+@pytest.mark.parametrize("how", ["groups", "group", "queue", "role"])
+async def test_what_was_decided_without_locks_is_decided_again_under_them(world: World, how: str) -> None:
+    """R25, S1: between a look at who is eligible and the gift, he may have become somebody else."""
+    await omnichannel(world)
+    group, other = await world.group(), await world.group("Other")
+    agent = await world.agent(groups=(group,))
+    await online(agent)
+    ticket = await world.live_ticket(group=group)
+    assert agent.id is not None
+    match how:
+        case "groups":
+            await set_groups(Call(world.admin), agent.id, frozenset())
+        case "group":
+            await update_ticket(Call(world.admin), ticket.id, {"group_id": other.id})
+        case "queue":
+            await save_queue(Call(world.admin), name="All", conditions=[], group_ids=[other.id])
+        case "role":
+            await set_role(Call(world.admin), agent.id, (await world.role(permissions=LIGHT)).id)
+    assert await give(Call(world.system), ticket.id, agent.id, Channel.MESSAGING) is False
+    assert await owner(ticket) is None
+
+
+async def test_nothing_is_broadcast_once_routing_is_another(world: World) -> None:
+    """R88: an offer without an end would block the ticket for good."""
+    agent, gone = await world.agent(), await world.agent("Gone")
+    await online(agent, gone)
+    ticket = await world.live_ticket()
+    assert agent.id is not None
+    assert gone.id is not None
+    await deactivate(Call(world.admin), gone.id)
+    assert await offer_to_all(Call(world.system), ticket.id, [agent.id, gone.id])
+    assert await offers(ticket) == [(str(agent.id), "OPEN")]
+    await settings(world, standard_distribution=StandardDistribution.ASSIGN)
+    assert not await offer_to_all(Call(world.system), ticket.id, [agent.id])
+    await settings(world, standard_distribution=StandardDistribution.BROADCAST)
+    assert await give(Call(world.system), ticket.id, agent.id, Channel.MESSAGING) is None
+    assert await offers(ticket) == [(str(agent.id), "WITHDRAWN")]
 
 
 @pytest.mark.parametrize("how", ["assigned", "solved", "offline"])

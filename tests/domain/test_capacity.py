@@ -158,6 +158,14 @@ async def test_without_a_rule_nothing_is_counted(world: World, limits: str) -> N
     assert await AgentAvailability.filter(account_id=world.id, messaging_work__isnull=False).count() == 0
 
 
+async def test_the_outcome_tells_of_a_move_to_a_channel_that_is_counted(world: World) -> None:
+    """R86, R91: messaging counts nothing, e-mail does."""
+    await omnichannel(world, messaging=None, route_agent_ended_sessions_as_email=True)
+    agent = await world.agent()
+    assert await end(world, await assigned(world, agent)) == "MOVED_TO_EMAIL"
+    assert await work(agent) == (0, 1)
+
+
 async def test_a_repeated_end_releases_once(world: World) -> None:
     """R97: retried, and twenty at once."""
     await omnichannel(world)
