@@ -42,6 +42,8 @@ MESSAGING_FIELDS = (
     "first_responder",
     "customer_absence_seconds",
     "close_solved_after_days",
+    "survey_question",
+    "survey_sampling_percent",
 )
 ROUTING_FIELDS = (
     "routing_mode",
@@ -61,6 +63,7 @@ GIVING = {"routing_mode", "standard_distribution", "auto_accept"}
 MAY_BE_EMPTY = ("chat_limit",)
 SECONDS = {"offer_seconds": (5, 3600), "agent_absence_seconds": (5, 24 * 3600)}
 MOST_CHATS = 1000
+LONGEST_QUESTION = 500
 MINUTES = ("remind_within_minutes", "inactive_after_minutes", "inactive_unassigned_after_minutes")
 MOST_MINUTES = 7 * 24 * 60
 # None switches off what these govern.
@@ -205,6 +208,10 @@ def _check_values(values: dict[str, Any], allowed: tuple[str, ...]) -> None:
             raise InvalidInput("Seconds lie between {} and {}.".format(*SECONDS[name]), field=(_argument(name),))
         if name == "chat_limit" and value is not None and not 1 <= value <= MOST_CHATS:
             raise InvalidInput(f"A limit lies between 1 and {MOST_CHATS}; null is none.", field=("chatLimit",))
+        if name == "survey_question" and not 0 < len(value.strip()) <= LONGEST_QUESTION:
+            raise InvalidInput(f"A question has 1 to {LONGEST_QUESTION} characters.", field=(_argument(name),))
+        if name == "survey_sampling_percent" and not 0 <= value <= 100:
+            raise InvalidInput("A percentage lies between 0 and 100.", field=(_argument(name),))
         if name in MINUTES and not 1 <= value <= MOST_MINUTES:
             raise InvalidInput(f"Minutes lie between 1 and {MOST_MINUTES}.", field=(_argument(name),))
         if name == "inactive_unassigned_after_minutes" and value != UNASSIGNED_MINUTES:

@@ -50,6 +50,8 @@ async def resolve_update_messaging_settings(
         first_responder=input.first_responder,
         customer_absence_seconds=input.customer_absence_seconds,
         close_solved_after_days=input.close_solved_after_days,
+        survey_question=input.survey_question,
+        survey_sampling_percent=input.survey_sampling_percent,
     )
     change = await update_messaging_settings(_call(info, input), values, expected_version=input.expected_version)
     return UpdateMessagingSettingsPayload(changed=change.changed, messaging_settings=await messaging_settings(info))

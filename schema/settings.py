@@ -38,6 +38,8 @@ class MessagingSettings:
         description="A customer who left the page for so long is inactive. Null: nobody looks."
     )
     close_solved_after_days: int | None = strawberry.field(description="Null: solved tickets are never closed.")
+    survey_question: str = strawberry.field(description="What surveys ask.")
+    survey_sampling_percent: int = strawberry.field(description="Of how many tickets in a hundred a survey is sent.")
     version: int
     updated_at: datetime
 
@@ -56,6 +58,8 @@ class MessagingSettings:
             first_responder=row.first_responder,
             customer_absence_seconds=row.customer_absence_seconds,
             close_solved_after_days=row.close_solved_after_days,
+            survey_question=row.survey_question,
+            survey_sampling_percent=row.survey_sampling_percent,
             version=row.messaging_version,
             updated_at=row.messaging_updated_at,
         )
@@ -109,6 +113,8 @@ class UpdateMessagingSettingsInput:
     first_responder: FirstResponder | None = UNSET
     customer_absence_seconds: int | None = UNSET
     close_solved_after_days: int | None = UNSET
+    survey_question: str | None = UNSET
+    survey_sampling_percent: int | None = UNSET
     expected_version: int | None = None
     idempotency_key: str | None = None
     client_id: str | None = None

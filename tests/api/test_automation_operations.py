@@ -266,3 +266,21 @@ async def test_what_a_trigger_wrote_can_be_redacted_and_names_nobody(world: Worl
     comment = await Comment.get(body="Are you there?")
     await redact_comment(Call(world.admin), comment.id)
     assert (await Comment.get(id=comment.id)).body == "[redacted]"
+
+
+async def test_an_admin_sets_the_question_and_how_many_are_asked(world: World, sign_in: SignIn) -> None:
+    """R118, S16: what makes no sense is refused."""
+    client = await sign_in(world.admin)
+    text = (
+        "mutation ($input: UpdateMessagingSettingsInput!) { updateMessagingSettings(input: $input) {"
+        " messagingSettings { surveyQuestion surveySamplingPercent } userErrors { code message field } } }"
+    )
+    for values, expected in (
+        ({"surveyQuestion": "Were we kind?", "surveySamplingPercent": 50}, []),
+        ({"surveyQuestion": "  "}, [("INVALID_INPUT", ["surveyQuestion"])]),
+        ({"surveySamplingPercent": 101}, [("INVALID_INPUT", ["surveySamplingPercent"])]),
+    ):
+        payload = (await client.ask(text, {"input": values}))["data"]["updateMessagingSettings"]
+        assert codes(payload) == expected
+    shown = await client.ask("{ messagingSettings { surveyQuestion surveySamplingPercent } }")
+    assert shown["data"]["messagingSettings"] == {"surveyQuestion": "Were we kind?", "surveySamplingPercent": 50}
