@@ -10,6 +10,7 @@ from schema.events import (
     EmailUndelivered,
     MessagingSessionEnded,
     MessagingSessionStateChanged,
+    OfferClosed,
     OtherTicketEvent,
     RequesterSuspensionChanged,
     RoutingChannelChanged,
@@ -20,6 +21,7 @@ from schema.events import (
     TicketCommentChanged,
     TicketFieldChanged,
     TicketMerged,
+    TicketOffered,
     TriggerFailed,
 )
 from subscriptions.fields import Subscription
@@ -35,6 +37,8 @@ EVENTS = [
     TicketFieldChanged,
     TicketMerged,
     RoutingChannelChanged,
+    TicketOffered,
+    OfferClosed,
     SurveyOffered,
     SurveySkipped,
     SurveyAnswered,

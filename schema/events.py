@@ -11,7 +11,7 @@ from strawberry import ID
 
 import models
 from domain.routing import RoutingOutcome
-from models import Channel, EndReason, EventType, Score, SessionState, SkipReason, Suspension
+from models import Channel, EndReason, EventType, OfferState, Score, SessionState, SkipReason, Suspension
 from schema.comments import Comment
 from schema.context import Info
 from schema.ids import encode_id
@@ -155,6 +155,33 @@ class RoutingChannelChanged(TicketEvent):
         return Channel(self.row.payload["to"])
 
 
+@strawberry.type(description="The ticket waits for the word of an agent, or of the first of several.")
+class TicketOffered(TicketEvent):
+    @strawberry.field(description="The agents who were asked, as users. Each finds the offer in myOffers.")
+    def agent_ids(self) -> list[ID]:
+        return [encode_id("User", UUID(agent)) for agent in self.row.payload["agents"]]
+
+    @strawberry.field(description="On which channel it would count.")
+    def channel(self) -> Channel:
+        return Channel(self.row.payload["channel"])
+
+    @strawberry.field(description="Until when. Null: until somebody has it.")
+    def expires_at(self) -> datetime | None:
+        until = self.row.payload["expires_at"]
+        return datetime.fromisoformat(until) if until else None
+
+
+@strawberry.type(description="An agent accepted or declined an offer, or let it pass.")
+class OfferClosed(TicketEvent):
+    @strawberry.field(description="The agent, as a user.")
+    def agent_id(self) -> ID:
+        return encode_id("User", UUID(self.row.payload["agent"]))
+
+    @strawberry.field(description="What became of the offer.")
+    def state(self) -> OfferState:
+        return OfferState(self.row.payload["state"])
+
+
 @strawberry.type(description="The customer was asked how it was.")
 class SurveyOffered(TicketEvent):
     @strawberry.field(description="What he was asked.")
@@ -238,6 +265,8 @@ KINDS: dict[EventType, type[TicketEvent]] = {
     EventType.USER_SUSPENDED: RequesterSuspensionChanged,
     EventType.USER_UNSUSPENDED: RequesterSuspensionChanged,
     EventType.ROUTING_CHANNEL_CHANGED: RoutingChannelChanged,
+    EventType.TICKET_OFFERED: TicketOffered,
+    EventType.OFFER_CLOSED: OfferClosed,
     EventType.SURVEY_OFFERED: SurveyOffered,
     EventType.SURVEY_SKIPPED: SurveySkipped,
     EventType.SURVEY_ANSWERED: SurveyAnswered,

@@ -139,9 +139,26 @@ async def test_an_agent_takes_one_offer_and_passes_another(world: World, sign_in
     assert taken["data"]["acceptOffer"]["ticket"] == {"assignee": {"id": gid("User", agent.id)}}
     passed = await client.ask(save("declineOffer", "declined"), {"input": {"offerId": offers[1]["id"]}})
     assert passed["data"]["declineOffer"] == {"declined": True, "userErrors": []}
+    closed = [await _closings(client, ticket) for ticket in tickets]
+    me = gid("User", agent.id)
+    assert closed == [
+        [{"agentIds": [me], "channel": "MESSAGING"}, {"agentId": me, "state": state}]
+        for state in ("ACCEPTED", "DECLINED")
+    ]
     again = await client.ask(save("acceptOffer", "ticket { id }"), {"input": {"offerId": offers[1]["id"]}})
     assert codes(again["data"]["acceptOffer"]) == [("OFFER_CLOSED", [])]
     assert await _offers(client, 0) == []
+
+
+async def _closings(client: Client, ticket: Ticket) -> list[dict[str, Any]]:
+    """What the history of a ticket tells of its offer."""
+    text = (
+        "query ($id: ID!) { ticket(id: $id) { events(first: 50) { edges { node { type"
+        " ... on TicketOffered { agentIds channel } ... on OfferClosed { agentId state } } } } } }"
+    )
+    ticket_shown = (await client.ask(text, {"id": gid("Ticket", ticket.id)}))["data"]["ticket"]
+    nodes = [edge["node"] for edge in ticket_shown["events"]["edges"]]
+    return [node for node in nodes if node.pop("type") in ("TICKET_OFFERED", "OFFER_CLOSED")]
 
 
 async def _offers(client: Client, count: int) -> list[dict[str, Any]]:
