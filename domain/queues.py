@@ -11,10 +11,10 @@ from domain.actors import Actor
 from domain.capacity_rules import check_can_manage_routing
 from domain.conditions import Subject, check_conditions, facts_of, hold, references
 from domain.errors import InvalidInput, NotFound
-from domain.locks import confirm_actor, lock_settings
+from domain.locks import confirm_actor, hold_group, lock_settings
 from domain.transactions import Call, Transaction, unit_of_work
 from domain.withdrawal import withdraw
-from models import Group, MessagingSession, Offer, RoutingQueue, Ticket, new_id
+from models import MessagingSession, Offer, RoutingQueue, Ticket, new_id
 
 MOST_GROUPS = 50
 MOST_PLACE = 10_000
@@ -62,11 +62,10 @@ async def save_queue(
         queue = await _queue_to_save(tx, queue_id)
         if await RoutingQueue.filter(account_id=tx.account_id, name=name.strip()).exclude(id=queue.id).exists():
             raise InvalidInput("There is a queue of this name already.", field=("name",))
-        if await Group.filter(id__in=group_ids, account_id=tx.account_id).count() != len(set(group_ids)):
-            raise NotFound("There is no such group.", field=("groupIds",))
-        named = references(conditions, Subject.GROUP)
-        if await Group.filter(id__in=list(named), account_id=tx.account_id).count() != len(named):
-            raise NotFound("There is no such group.", field=("conditions",))
+        for field, named in (("groupIds", set(group_ids)), ("conditions", references(conditions, Subject.GROUP))):
+            # Held: a group that a queue is about to name is not deleted meanwhile.
+            if not all([await hold_group(tx, group_id) for group_id in sorted(named)]):
+                raise NotFound("There is no such group.", field=(field,))
         before = None if queue_id is None else queue.name
         queue.update_from_dict({"name": name.strip(), "conditions": conditions, "place": place, "active": active})
         queue.group_ids = sorted({str(group) for group in group_ids})

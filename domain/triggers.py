@@ -18,7 +18,7 @@ from domain.comments import check_body
 from domain.conditions import Conditions, Subject, check_conditions, references, tags_of, waits_for_end
 from domain.errors import FeatureDisabled, Forbidden, InvalidInput, NotFound
 from domain.keyset import beyond
-from domain.locks import confirm_actor, read_settings_locked
+from domain.locks import confirm_actor, hold_group, read_settings_locked
 from domain.macros import PLACEHOLDERS, placeholders_in
 from domain.readers import start_at_head
 from domain.surveys import AGAIN
@@ -272,6 +272,8 @@ async def _check_references(tx: Transaction, conditions: Conditions, actions: li
     def named(kind: TriggerActionKind) -> set[UUID]:
         return {UUID(action.value) for action in actions if action.kind is kind and action.value}
 
+    for group_id in sorted(references(conditions, Subject.GROUP) | named(TriggerActionKind.SET_GROUP)):
+        await hold_group(tx, group_id)  # not deleted meanwhile
     account = Q(account_id=tx.account_id)
     agents = account & Q(kind__in=[UserKind.AGENT, UserKind.ADMIN])
     for where, ids, found in (
