@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from models.database import is_unavailable
+
 log = logging.getLogger("deskwire.jobs")
 
 Pass = Callable[[], Awaitable[int]]
@@ -74,9 +76,12 @@ class Jobs:
         job.wake.clear()
         try:
             job.done += await job.run()
-        except Exception:
+        except Exception as error:
             job.failures += 1
-            log.exception("job %s failed; it is tried again", job.name)
+            if is_unavailable(error):  # an outage needs no traceback, and none from every job
+                log.warning("job %s waits for the database: %s", job.name, error)
+            else:
+                log.exception("job %s failed; it is tried again", job.name)
             job.wake.clear()
             pause: float = min(LONGEST_PAUSE_SECONDS, job.every * 2**job.failures)
             return pause * random.uniform(0.5, 1.0)

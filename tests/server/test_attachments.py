@@ -46,14 +46,15 @@ def bearer(token: str) -> dict[str, str]:
 def upload(server: Server, token: str, content: bytes) -> dict[str, Any]:
     files = {"file": ("large.png", content, "image/png")}
     answer = httpx.post(f"{server.address}/attachments", files=files, headers=bearer(token), timeout=30)
-    assert answer.status_code == 201, answer.text
+    assert answer.status_code == 201, answer.text + server.log.read_text()
     found: dict[str, Any] = answer.json()
     return found
 
 
 def test_a_file_outlives_a_kill(attachments_url: str, sqlite_url: str, stage: Stage, start: Start) -> None:
     """What was answered is stored, on a disk and in a bucket: also for the process that comes after a `kill -9`."""
-    server = start(sqlite_url, attachments_url=attachments_url)
+    # Without jobs: moto dates every upload that has begun 2010, and the sweep of the storage would abandon it.
+    server = start(sqlite_url, attachments_url=attachments_url, jobs="false")
     sent = upload(server, stage.customer, LARGE)
     server.kill()
     server.start()
