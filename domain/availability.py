@@ -78,6 +78,9 @@ async def set_status(
             raise InvalidInput("Only messaging and e-mail are routed to agents.", field=("channels",))
 
     async def work(tx: Transaction) -> ChangedStatus:
+        if agent_id == tx.actor.id:
+            # Before it is held with others: two windows that both hold it would wait for each other.
+            await lock_user(tx, agent_id)
         actor = await confirm_actor(tx)
         if actor.is_customer:
             raise Forbidden

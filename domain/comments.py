@@ -210,6 +210,7 @@ async def comment_on_request(
     check_attachments(attachment_ids)
 
     async def work(tx: Transaction) -> PostedComment:
+        await tx.hold_settings()
         actor = await confirm_actor(tx)
         if not actor.is_customer:
             raise Forbidden

@@ -97,6 +97,7 @@ async def receive_email(call: Call, *, body: str, ticket_id: UUID | None = None)
     check_body(body)
 
     async def work(tx: Transaction) -> PostedComment:
+        await tx.hold_settings()
         actor = await confirm_actor(tx)
         if not actor.is_customer or actor.id is None:
             raise Forbidden

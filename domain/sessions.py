@@ -263,6 +263,7 @@ async def mark_inactive(call: Call, session_id: UUID, reason: InactiveReason) ->
     """ACTIVE → INACTIVE, for timers and presence. Returns whether it changed: an ended session stays ended (R129)."""
 
     async def work(tx: Transaction) -> bool:
+        await tx.hold_settings()
         found = await MessagingSession.get_or_none(id=session_id, account_id=tx.account_id)
         if found is None:
             raise NotFound
