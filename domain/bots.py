@@ -106,6 +106,7 @@ async def bot_reply(call: Call, conversation_id: UUID, *, body: str, in_reply_to
     check_body(body)
 
     async def work(tx: Transaction) -> BotReply:
+        await tx.hold_settings()
         bot = await act_as_bot(tx)
         held = await lock_conversation(tx, conversation_id)
         key = None
@@ -162,6 +163,7 @@ async def hand_off(call: Call, conversation_id: UUID, *, note: str | None = None
         check_body(note, field="note")
 
     async def work(tx: Transaction) -> HandedOff:
+        await tx.hold_settings()
         await act_as_bot(tx)
         held = await lock_conversation(tx, conversation_id)
         if not held.session.with_bot and held.ticket is not None:

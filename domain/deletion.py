@@ -75,6 +75,7 @@ async def restore_ticket(call: Call, ticket_id: UUID) -> RestoredTicket:
     """
 
     async def work(tx: Transaction) -> RestoredTicket:
+        await tx.hold_settings()
         actor = await confirm_actor(tx)
         if not (actor.may(Permission.DELETE_TICKETS) and await deleted_tickets(actor).filter(id=ticket_id).exists()):
             await find_ticket(tx, ticket_id)

@@ -119,6 +119,7 @@ async def receive_mail(call: Call, mail: IncomingMail) -> ReceivedMail:
     """
 
     async def work(tx: Transaction) -> ReceivedMail:
+        await tx.hold_settings()
         earlier = await InboundEmail.get_or_none(account_id=tx.account_id, message_id=mail.message_id)
         if earlier is not None:
             return await _as_before(earlier)

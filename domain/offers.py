@@ -94,6 +94,7 @@ async def expire_offers(clock: Callable[[], datetime] = utc_now) -> int:
 
 async def _expire(call: Call, offer_id: UUID) -> bool:
     async def work(tx: Transaction) -> bool:
+        await tx.hold_settings()
         offer, ticket, _ = await _lock(tx, offer_id)
         if offer.state is not OfferState.OPEN or not _is_over(offer, tx.now):
             return False

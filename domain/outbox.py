@@ -134,6 +134,7 @@ async def record_failure(mail: ClaimedMail, error: str, *, final: bool, clock: C
     """It could not be sent: try again later, or, when `final` or tried too often, give up and say so on the ticket."""
 
     async def work(tx: Transaction) -> None:
+        await tx.hold_settings()
         row, ticket = await _locked(tx, mail.mail_id)
         if row.sent_at is not None or row.failed_at is not None or row.attempts != mail.attempt:
             return  # our claim ran out, and somebody else tried since

@@ -254,6 +254,7 @@ async def _hand_off_if_silent(call: Call, conversation_id: UUID, patience: timed
     """Under the locks, once more: the bot still owes an answer (for so long). No patience is for a bot out of reach."""
 
     async def work(tx: Transaction) -> bool:
+        await tx.hold_settings()
         held = await lock_conversation(tx, conversation_id)
         if held.session.state is SessionState.ENDED or not held.session.with_bot:
             return False

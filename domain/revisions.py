@@ -71,6 +71,7 @@ async def react_to_message(call: Call, comment_id: UUID, *, reaction: str | None
 
 async def _change_own_message(call: Call, comment_id: UUID, change: Any, *, own: bool = True) -> ChangedMessage:
     async def work(tx: Transaction) -> ChangedMessage:
+        await tx.hold_settings()
         actor = await confirm_actor(tx)
         if not actor.is_customer:
             raise Forbidden
@@ -107,6 +108,7 @@ async def redact_comment(call: Call, comment_id: UUID) -> ChangedMessage:
     """Replace personal text for ever, and take its files away. That, when and by whom it was written stays (R49)."""
 
     async def work(tx: Transaction) -> ChangedMessage:
+        await tx.hold_settings()
         actor = await confirm_actor(tx)
         if actor.is_customer:
             raise Forbidden

@@ -139,6 +139,7 @@ async def answer_survey(call: Call, survey_id: UUID, *, score: Score, comment: s
     said = _checked(comment)
 
     async def work(tx: Transaction) -> Answered:
+        await tx.hold_settings()
         actor = await confirm_actor(tx)
         if not actor.is_customer:
             raise Forbidden("Surveys are answered by customers.")

@@ -68,6 +68,7 @@ async def lift_suspension(call: Call, user_id: UUID) -> ChangedSuspension:
     """
 
     async def work(tx: Transaction) -> ChangedSuspension:
+        await tx.hold_settings()
         customer = await _lock_customer(tx, user_id)
         if customer.suspension is None:
             return ChangedSuspension(customer.id, changed=False)

@@ -68,6 +68,7 @@ async def expire(call: Call, session_id: UUID, reason: InactiveReason, is_due: I
     """
 
     async def work(tx: Transaction) -> bool:
+        await tx.hold_settings()
         found = await MessagingSession.get_or_none(id=session_id, account_id=tx.account_id)
         if found is None:
             return False

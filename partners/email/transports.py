@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
+from uuid import uuid4
 
 import aiosmtplib
 
@@ -83,7 +83,8 @@ class Files:
 
     def _write(self, letter: Letter) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = self.folder / f".{letter.name}.{os.getpid()}"
+        # A name of its own for each attempt: two threads may write one letter at the same moment.
+        unfinished = self.folder / f".{letter.name}.{uuid4().hex}"
         unfinished.write_bytes(letter.content)
         unfinished.replace(self.folder / f"{letter.name}.eml")
 
