@@ -192,6 +192,16 @@ async def test_the_settings_at_the_end_decide(world: World) -> None:
     assert await check_counts(world.id) == []
 
 
+async def test_an_end_under_standard_routing_keeps_nothing(world: World) -> None:
+    """R98: nobody counted then, whatever is counted later."""
+    await omnichannel(world, count_inactive_toward_capacity=True)
+    await update_routing_settings(Call(world.admin), {"routing_mode": RoutingMode.STANDARD})
+    agent = await world.agent()
+    assert await end(world, await assigned(world, agent)) == "NOT_TRACKED"
+    await update_routing_settings(Call(world.admin), {"routing_mode": RoutingMode.OMNICHANNEL})
+    assert await work(agent) == (0, 0)
+
+
 async def test_the_ledger_says_why(world: World) -> None:
     """R99: ticket, channel, change, reason, audit."""
     await omnichannel(world)

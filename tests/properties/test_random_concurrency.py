@@ -85,8 +85,8 @@ def _settings(chance: Random) -> dict[str, object]:
 
 async def busy_desk(chance: Random) -> Desk:
     desk = await Desk.create("desk")
-    for name, default in (("messaging", True), ("email", False)):
-        await desk.save_rule(None, chance.randint(1, 3), 2 if name == "email" else 1, default)
+    for is_default in (True, False):
+        await desk.save_rule(None, chance.randint(1, 3), chance.randint(1, 2), is_default)
     await desk.change_settings({"routing_mode": RoutingMode.OMNICHANNEL} | _settings(chance))
     for agent in range(4):
         await desk.set_status(agent, AgentStatus.ONLINE, {})
@@ -116,11 +116,11 @@ async def test_random_concurrency(database: str, seed: int) -> None:
         assert await findings(after) == [], changes
         assert [*not_for_them(before, after), *above_the_limit(before, after, changes)] == [], changes
         desk.passes(chance.choice([1, 10, 61, 301]))
-        await _comes_to_rest(desk, after)
+        await _comes_to_rest(desk)
     await assert_consistent(desk.world)
 
 
-async def _comes_to_rest(desk: Desk, before: Rows) -> None:
+async def _comes_to_rest(desk: Desk) -> None:
     """R92: whatever was in flight, the next pass leaves nothing that waits in vain."""
     await desk.expire()
     before = await Rows.read(desk.world.id)
