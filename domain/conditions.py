@@ -127,6 +127,20 @@ def facts_of(ticket: Ticket, session: MessagingSession | None, events: Iterable[
     return Facts(values, _changes(events), frozenset(event.type.value for event in events))
 
 
+def facts_without_ticket(session: MessagingSession, events: Iterable[Event]) -> Facts:
+    """The facts of a session that a bot has alone, and of an update on it: nothing is known of a ticket (R42)."""
+    events = list(events)
+    values: dict[Subject, Any] = {
+        Subject.TAGS: [],
+        Subject.CHANNEL: _value(session.channel),
+        Subject.SESSION_STATE: _value(session.state),
+        Subject.END_REASON: _value(session.end_reason),
+        Subject.INACTIVE_REASON: _value(session.inactive_reason),
+    }
+    nothing = dict.fromkeys(set(Subject) - {Subject.EVENT} - values.keys())
+    return Facts(nothing | values, _changes(events), frozenset(event.type.value for event in events))
+
+
 def _value(value: Any) -> str | None:
     return None if value is None else str(value)
 

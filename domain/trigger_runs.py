@@ -14,6 +14,7 @@ from functools import partial
 from uuid import UUID
 
 from domain.actors import EVERYTHING, Actor
+from domain.bot_only_triggers import end_without_ticket
 from domain.conditions import facts_of, hold
 from domain.errors import BusyRetry, ErrorCode, NotFound, Refusal
 from domain.locks import lock_ticket, read_settings_locked
@@ -72,6 +73,9 @@ async def run_triggers(clock: Clock = utc_now) -> int:
 
 async def _after_update(update: Update, *, clock: Clock, done: list[bool]) -> None:
     # What is only about triggers that failed starts no triggers, or they would start each other for ever.
+    if all(event.ticket_id is None for event in update.events):
+        done.append(await end_without_ticket(update, clock))
+        return
     if all(event.ticket_id is None or event.type is EventType.TRIGGER_FAILED for event in update.events):
         return
     triggers = await Trigger.filter(account_id=update.account_id, active=True).order_by("place", "id")
