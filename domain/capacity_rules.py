@@ -14,6 +14,7 @@ from domain.transactions import Call, Transaction, unit_of_work
 from models import (
     AgentAvailability,
     CapacityRule,
+    EventType,
     LedgerReason,
     Permission,
     User,
@@ -74,7 +75,7 @@ async def save_capacity_rule(
         rule.created_at = rule.created_at or tx.now
         await rule.save()
         await tx.log("CAPACITY_RULE_SAVED", f"CapacityRule {rule.id}", changes)
-        await _count_anew(tx)
+        await _count_anew(tx, rule.id)
         return SavedRule(rule.id)
 
     return await unit_of_work(call, work)
@@ -110,7 +111,10 @@ def _changes(rule: CapacityRule, values: dict[str, Any], *, is_new: bool) -> lis
     ]
 
 
-async def _count_anew(tx: Transaction) -> None:
+async def _count_anew(tx: Transaction, rule_id: UUID | None) -> None:
+    """Book what the changed rules count. The fact makes the audit that the ledger's lines name (R99)."""
+    change = {"field": "capacityRule", "from": None, "to": _text(rule_id)}
+    tx.record(EventType.ROUTING_SETTINGS_CHANGED, changes=[change])
     await recount(
         Booking(tx.account_id, tx.audit_id, tx.now), await tx.hold_settings(), LedgerReason.CAPACITY_RULE_CHANGED
     )
@@ -128,7 +132,7 @@ async def delete_capacity_rule(call: Call, rule_id: UUID) -> SavedRule:
         await tx.log(
             "CAPACITY_RULE_DELETED", f"CapacityRule {rule.id}", [{"field": "name", "from": rule.name, "to": None}]
         )
-        await _count_anew(tx)
+        await _count_anew(tx, rule.id)
         return SavedRule(rule.id)
 
     return await unit_of_work(call, work)
@@ -151,7 +155,7 @@ async def choose_capacity_rule(call: Call, agent_id: UUID, rule_id: UUID | None)
             row.capacity_rule_id = rule_id
             await row.save(update_fields=["capacity_rule_id"])
             await tx.log("CAPACITY_RULE_CHOSEN", f"User {agent_id}", [change])
-            await _count_anew(tx)
+            await _count_anew(tx, rule_id)
         return SavedRule(rule_id) if rule_id else None
 
     return await unit_of_work(call, work)

@@ -17,6 +17,7 @@ from domain.tickets import update_ticket
 from domain.transactions import Call
 from models import (
     AgentAvailability,
+    Audit,
     CapacityRule,
     Channel,
     EventType,
@@ -303,6 +304,8 @@ async def test_an_agents_own_rule_counts_for_him_alone(world: World) -> None:
     await delete_capacity_rule(Call(world.admin), rule.rule_id)
     assert await work(agent) == (0, 0)
     assert [line[2] for line in await ledger(agent)] == ["CAPACITY_RULE_CHANGED"] * 2
+    named = [entry.audit_id for entry in await LedgerEntry.filter(agent_id=agent.id)]
+    assert await Audit.filter(id__in=named).count() == 2  # R99: each line leads to its update
     assert await check_counts(world.id) == []
 
 
