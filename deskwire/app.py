@@ -15,13 +15,11 @@ from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from broadcaster import Broadcast
 from graphql import GraphQLError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
-from starlette.websockets import WebSocket
 
 from deskwire.attachments.doors import AttachmentDoors
 from deskwire.attachments.links import Links
@@ -36,7 +34,7 @@ from domain.assignment import route_waiting_tickets
 from domain.attachments import Sweep, purge_attachments
 from domain.errors import Unauthenticated
 from domain.offers import expire_offers
-from domain.people import authenticate
+from domain.people import authenticate, authenticate_all
 from domain.presence import sweep_presence
 from domain.responders import answer_messages, hand_off_silent_bots
 from domain.settings import set_ending_sessions_since
@@ -52,14 +50,24 @@ from partners.email.inbound import inbound_endpoint
 from partners.email.sending import send_due_emails
 from partners.email.transports import open_transport
 from partners.webhooks import send_due_calls, webhook_client
-from resolvers.loaders import loaders_for
-from schema.context import Context
+from resolvers.loaders import loaders_for, of_account, of_actor
+from schema.context import Context, Loaders
+from subscriptions.batches import Batches
+from subscriptions.bell import Bell
+from subscriptions.bus import broadcast_at
+from subscriptions.connections import Caps, Connections
 from subscriptions.feeds import LiveFeeds
-from subscriptions.hub import Hub, leave
+from subscriptions.hub import Hub
+from subscriptions.questions import Questions
 from subscriptions.resume import Cursors
-from subscriptions.transport import Doors, Socket
+from subscriptions.scenes import Means
+from subscriptions.transport import Live, Sockets
 
 log = logging.getLogger("deskwire")
+
+
+DRAIN_SECONDS = 10.0
+"""Over which clients are asked to connect elsewhere."""
 
 
 class Unavailable(Exception):
@@ -87,13 +95,20 @@ class Deskwire:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.broadcast = Broadcast(config.broadcast_url)
         cursors = Cursors(config.secret_key.encode(), retention=timedelta(days=config.cursor_days))
-        self.hub = Hub(self.broadcast, cursors, poll_seconds=config.poll_seconds)
-        self.feeds = LiveFeeds(self.hub)
+        self.feeds = LiveFeeds()
         self.presence = LivePresence()
         self.engine = Engine(
             build_schema(), report=report, introspection=not config.is_production, suggestions=not config.is_production
+        )
+        self.bell = Bell(broadcast_at(config.broadcast_url, config.database_url))
+        self._tokens: Batches[str, Actor | None] = Batches(_known)
+        means = Means(self.engine, of_account, of_actor, self._context)
+        self.hub = Hub(self.bell, cursors, means, self._tokens.ask, poll_seconds=config.poll_seconds)
+        self.feeds.hub = self.hub
+        self.connections = Connections(Caps(config.most_sockets, config.account_sockets, config.person_sockets))
+        self.live = Live(
+            self.engine, self.hub, Questions(self.engine), self.connections, self.context_for, self.presence.present
         )
         self.storage = storage_at(config.attachments_url)
         self.links = Links(config.secret_key.encode())
@@ -103,7 +118,6 @@ class Deskwire:
         self.jobs = Jobs(self._jobs())
         self.stopping = asyncio.Event()
         self.broken = False
-        self.doors = Doors(self._known, self.context_for, self._guarded)
 
     def _jobs(self) -> list[Job]:
         """What happens in the background. The order is that of a conversation's life."""
@@ -135,13 +149,16 @@ class Deskwire:
         self.jobs.announce(account_id, position)
 
     def context_for(self, actor: Actor) -> Context:
-        return Context(actor=actor, loaders=loaders_for(actor), feeds=self.feeds, links=self.links)
+        return self._context(actor, loaders_for(actor))
+
+    def _context(self, actor: Actor, loaders: Loaders) -> Context:
+        return Context(actor=actor, loaders=loaders, feeds=self.feeds, links=self.links)
 
     async def signed_in(self, request: Request) -> Actor:
         """The actor of an HTTP request. Raises NotSignedIn; Unavailable, because here an outage shows first."""
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         try:
-            actor = await self._known(token.strip()) if kind.lower() == "bearer" else None
+            actor = await authenticate(token.strip(), utc_now()) if kind.lower() == "bearer" else None
         except Exception as error:
             if not is_unavailable(error):
                 raise
@@ -151,25 +168,10 @@ class Deskwire:
             raise NotSignedIn
         return actor
 
-    async def _known(self, token: str) -> Actor | None:
-        return await authenticate(token, utc_now())
-
-    @asynccontextmanager
-    async def _guarded(self, actor: Actor) -> AsyncIterator[asyncio.Event]:
-        assert actor.id is not None
-        async with (
-            self.hub.guarded(actor.account_id, actor.id, actor.token_id) as revoked,
-            self.presence.present(actor),
-        ):
-            yield revoked
-
     @property
     def attachments(self) -> AttachmentDoors:
         most_bytes = self.config.attachment_megabytes * 1024 * 1024
         return AttachmentDoors(self.storage, self.links, most_bytes, self.signed_in, self.engine.masked)
-
-    async def socket(self, websocket: WebSocket) -> None:
-        await Socket(websocket, self.engine, self.doors, self.stopping).serve()
 
     async def livez(self, request: Request) -> Response:
         return JSONResponse({"status": "alive"})
@@ -179,17 +181,17 @@ class Deskwire:
         if self.stopping.is_set() or not await probe():
             return JSONResponse({"status": "not ready"}, 503)
         failing = self.jobs.failing
-        status = "ready" if self.hub.hears and not failing else "degraded"
-        return JSONResponse({"status": status, "hears": self.hub.hears, "failing": failing})
+        status = "ready" if self.bell.hears and not failing else "degraded"
+        return JSONResponse({"status": status, "hears": self.bell.hears, "failing": failing})
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """The hub and the jobs, on an opened database. If one dies, so does the process: its silence would be worse."""
-        await self._connect()
         announce_to(self._announce)
         tasks = [
             asyncio.create_task(self.hub.run(), name="hub"),
             asyncio.create_task(self.presence.keep_renewing(), name="presence"),
+            asyncio.create_task(self.connections.run(), name="pings"),
         ]
         if self.config.jobs:
             tasks.append(asyncio.create_task(self.jobs.run(), name="jobs"))
@@ -204,15 +206,12 @@ class Deskwire:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.http.aclose()
-            await leave(self.broadcast)
             await self.storage.close()
 
-    async def _connect(self) -> None:
-        try:
-            await self.broadcast.connect()
-        except Exception:
-            # We serve without it, by polling, and the hub tries again: it is no reason not to start.
-            log.warning("the broadcaster cannot be reached; the log is polled", exc_info=True)
+    async def drain(self) -> None:
+        """See live connections off; new ones are refused."""
+        self.stopping.set()
+        await self.connections.drain(DRAIN_SECONDS)
 
     def _stop_with(self, task: asyncio.Task[None]) -> None:
         if not self.stopping.is_set() and not task.cancelled():
@@ -231,6 +230,10 @@ class Deskwire:
                 await set_ending_sessions_since(self.config.ending_sessions_since)
             async with self.running():
                 yield
+
+
+async def _known(tokens: list[str]) -> list[Actor | None]:
+    return await authenticate_all(tokens, utc_now())
 
 
 @asynccontextmanager
@@ -277,7 +280,7 @@ def create_app(config: Config, pages: Pages = no_pages) -> Starlette:
     app = Starlette(
         routes=[
             Route("/graphql", endpoint, methods=list(METHODS)),
-            WebSocketRoute("/graphql", deskwire.socket),
+            WebSocketRoute("/graphql", Sockets(deskwire.live)),
             Route("/livez", deskwire.livez),
             Route("/readyz", deskwire.readyz),
             *deskwire.attachments.routes(),

@@ -32,6 +32,8 @@ class Config:
     poll_seconds      how often the log is looked at without a bell
     pool_size         connections to PostgreSQL, for writing and for reading each
     cursor_days       for how many days a stream can be resumed
+    most_sockets      live connections at once: of this process; account_sockets of one account, person_sockets of one
+                      person
     jobs              whether this process does background work (routing, triggers, timers, mail, …). Any number may;
                       at least one must.
     ending_sessions_since   an ISO 8601 moment: accounts that had messaging before it begin with the end of sessions
@@ -56,6 +58,9 @@ class Config:
     poll_seconds: float = 1.0
     pool_size: int = 10
     cursor_days: float = 7.0
+    most_sockets: int = 20_000
+    account_sockets: int = 10_000
+    person_sockets: int = 100
     jobs: bool = True
     ending_sessions_since: datetime | None = None
     attachments_url: str = "files://var/attachments"
@@ -107,7 +112,8 @@ def _moment(text: str) -> datetime:
 
 
 def _check(config: Config) -> None:
-    for name in ("poll_seconds", "pool_size", "cursor_days", "attachment_megabytes"):
+    sockets = ("most_sockets", "account_sockets", "person_sockets")
+    for name in ("poll_seconds", "pool_size", "cursor_days", "attachment_megabytes", *sockets):
         if not getattr(config, name) > 0:
             raise BadConfiguration(f"DESKWIRE_{name.upper()} must be more than 0.")
     if config.attachment_megabytes > MOST_MEGABYTES:

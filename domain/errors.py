@@ -34,6 +34,7 @@ class ErrorCode(StrEnum):
     CURSOR_EXPIRED = "CURSOR_EXPIRED"
     ACCESS_REVOKED = "ACCESS_REVOKED"
     SLOW_CONSUMER = "SLOW_CONSUMER"
+    TOO_MANY_CONNECTIONS = "TOO_MANY_CONNECTIONS"
     IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
     INVALID_INPUT = "INVALID_INPUT"
     INVALID_ID = "INVALID_ID"
@@ -174,6 +175,13 @@ class SlowConsumer(Refusal):
     def __init__(self, cursor: str) -> None:
         super().__init__()
         self.extensions = {"cursor": cursor}
+
+
+class TooManyConnections(Refusal):
+    """A person, an account or a process has as many live connections as it may have."""
+
+    code = ErrorCode.TOO_MANY_CONNECTIONS
+    says = "There are too many live connections. Try again later."
 
 
 class IdempotencyConflict(Refusal):

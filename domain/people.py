@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from tortoise.expressions import Q, Subquery
 
-from domain.actors import Access, Actor, access_to_json, load_access, load_actor
+from domain.actors import Access, Actor, access_to_json, load_access, load_actors
 from domain.authority import check_can_manage_people, check_within
 from domain.changes import access_of, changes_between, person_to_json, role_to_json
 from domain.errors import Forbidden, NotFound
@@ -48,6 +48,7 @@ from models import (
 
 TOKEN_PREFIX = "dw"  # noqa: S105  # the public part
 LONGEST_LIFE = timedelta(days=366)
+LONGEST_TOKEN = 200
 # What an agent gets by himself until an admin says otherwise.
 DEFAULT_CHATS = 3
 DEFAULT_EMAILS = 10
@@ -314,22 +315,45 @@ async def issue_token(user: User, name: str, now: datetime, *, life: timedelta =
 
 async def authenticate(bearer: str, now: datetime) -> Actor | None:
     """The actor behind a bearer token, or None: unknown, expired, revoked, or of somebody who is gone."""
+    (actor,) = await authenticate_all([bearer], now)
+    return actor
+
+
+async def authenticate_all(bearers: Sequence[str], now: datetime) -> list[Actor | None]:
+    """`authenticate` for many at once, with at most five statements."""
+    ids = {bearer: _token_id(bearer) for bearer in bearers}
+    found: dict[UUID | None, Token] = {
+        token.id: token for token in await Token.filter(id__in=[*filter(None, ids.values())])
+    }
+    good = {bearer: token for bearer, name in ids.items() if (token := _good_token(bearer, found.get(name), now))}
+    users = await User.filter(id__in={token.user_id for token in good.values()}, active=True)
+    actors = {actor.id: actor for actor in await load_actors(users)}
+    return [
+        _with_token(actors.get(good[bearer].user_id), good[bearer]) if bearer in good else None for bearer in bearers
+    ]
+
+
+def _token_id(bearer: str) -> UUID | None:
     parts = bearer.split("_")
-    if len(parts) != 3 or parts[0] != TOKEN_PREFIX or len(bearer) > 200:
+    if len(parts) != 3 or parts[0] != TOKEN_PREFIX or len(bearer) > LONGEST_TOKEN:
         return None
     try:
-        token_id = UUID(hex=parts[1])
+        return UUID(hex=parts[1])
     except ValueError:
         return None
-    token = await Token.get_or_none(id=token_id)
+
+
+def _good_token(bearer: str, token: Token | None, now: datetime) -> Token | None:
     # Compared even when there is no such token, so that both take the same time.
-    right = hmac.compare_digest(token.secret_sha256 if token else _digest(""), _digest(parts[2]))
+    secret = bearer[-LONGEST_TOKEN:].rpartition("_")[2]
+    right = hmac.compare_digest(token.secret_sha256 if token else _digest(""), _digest(secret))
     if token is None or not right or token.revoked_at is not None or token.expires_at <= now:
         return None
-    actor = await load_actor(token.account_id, token.user_id)
-    return actor and Actor(
-        actor.account_id, actor.kind, actor.id, actor.access, token_id=token.id, token_expires_at=token.expires_at
-    )
+    return token
+
+
+def _with_token(actor: Actor | None, token: Token) -> Actor | None:
+    return actor and replace(actor, token_id=token.id, token_expires_at=token.expires_at)
 
 
 async def revoke_token(call: Call, token_id: UUID) -> None:

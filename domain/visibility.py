@@ -67,7 +67,7 @@ def may_see(actor: Actor, audience: Audience) -> bool:
         return False
     if actor.kind is ActorKind.END_USER:
         return audience.requester_id == actor.id and not audience.deleted
-    return reaches(actor.access, actor.id, audience)
+    return reaches(actor.access, actor.reach_id, audience)
 
 
 def reaches(access: Access, user_id: UUID | None, audience: Audience) -> bool:
@@ -95,7 +95,12 @@ def visible_tickets(actor: Actor) -> QuerySet[Ticket]:
     tickets = Ticket.filter(account_id=actor.account_id)
     if actor.kind is ActorKind.END_USER:
         return tickets.filter(requester_id=actor.id, deleted_at__isnull=True)
-    return tickets.filter(reached(actor.access, actor.id))
+    return tickets.filter(reached(actor.access, actor.reach_id))
+
+
+def tickets_of_account(account_id: UUID) -> QuerySet[Ticket]:
+    """The query of all tickets of an account: for whoever asks `may_see` of each before he shows it."""
+    return Ticket.filter(account_id=account_id)
 
 
 def deleted_tickets(actor: Actor) -> QuerySet[Ticket]:
@@ -103,7 +108,7 @@ def deleted_tickets(actor: Actor) -> QuerySet[Ticket]:
     tickets = Ticket.filter(account_id=actor.account_id, deleted_at__isnull=False)
     if actor.kind is ActorKind.END_USER:
         return tickets.filter(Q(id__in=[]))
-    return tickets.filter(_covered(actor.access, actor.id))
+    return tickets.filter(_covered(actor.access, actor.reach_id))
 
 
 def customers_within_reach(actor: Actor) -> QuerySet[User]:

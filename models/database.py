@@ -13,7 +13,7 @@ import psycopg
 import psycopg_pool
 from tortoise import Tortoise
 from tortoise.backends.base.executor import EXECUTOR_CACHE
-from tortoise.exceptions import OperationalError, TransactionManagementError
+from tortoise.exceptions import DBConnectionError, OperationalError, TransactionManagementError
 from tortoise.migrations.autodetector import MigrationAutodetector
 from tortoise.migrations.executor import MigrationExecutor
 from tortoise.migrations.recorder import MigrationRecorder
@@ -205,3 +205,8 @@ def is_unavailable(error: BaseException) -> bool:
     return isinstance(error, OperationalError) and any(
         words in text for words in ("database or disk is full", "disk I/O error", "unable to open")
     )
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the same read may succeed in a moment."""
+    return is_unavailable(error) or is_contention(error) or isinstance(error, DBConnectionError)

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Any, TypeVar
 from uuid import UUID
 
-from strawberry.dataloader import DataLoader
 from tortoise.connection import get_connection
 from tortoise.expressions import Q
 from tortoise.queryset import QuerySet
@@ -54,7 +53,7 @@ from models import (
 )
 from models.base import Row
 from models.database import READER
-from schema.context import Loaders, Slice, Tailpiece
+from schema.context import Batches, Loaders, Slice, Tailpiece
 
 RowT = TypeVar("RowT", bound=Row)
 KeyT = TypeVar("KeyT", bound=Hashable)
@@ -68,47 +67,57 @@ Batch = Callable[[list[KeyT]], Awaitable[list[ValueT]]]
 
 
 def loaders_for(actor: Actor) -> Loaders:
-    """Fresh loaders for one operation, or one event."""
-    account = actor.account_id
-    return Loaders(
-        users=DataLoader(_by(User.filter(account_id=account))),
-        people=DataLoader(_people(actor)),
-        groups=DataLoader(_by(Group.filter(account_id=account))),
-        roles=DataLoader(_by(Role.filter(account_id=account))),
-        groups_of=DataLoader(_groups_of(account)),
-        organizations=DataLoader(_by(Organization.filter(account_id=account))),
-        organizations_of=DataLoader(_organizations_of(account)),
-        members_of=DataLoader(_members_of(account)),
-        holders_of=DataLoader(_holders_of(account)),
-        tokens=DataLoader(_by(Token.filter(account_id=account))),
-        tickets=DataLoader(_by(visible_tickets(actor))),
-        tickets_of=DataLoader(_by(visible_tickets(actor), "conversation_id")),
-        continuations=DataLoader(_by(visible_tickets(actor), "continuation_of_id")),
-        conversations=DataLoader(_by(Conversation.filter(account_id=account))),
-        sessions=DataLoader(_by(MessagingSession.filter(account_id=account), "conversation_id")),
-        sessions_by_id=DataLoader(_by(MessagingSession.filter(account_id=account))),
-        comments=DataLoader(_by(Comment.filter(account_id=account))),
-        events=DataLoader(_by(Event.filter(account_id=account))),
-        event_slices=DataLoader(_event_slices(account)),
-        comment_slices=DataLoader(_comment_slices(account)),
-        messages=DataLoader(_messages(account)),
-        macros=DataLoader(_by(usable_macros(actor))),
-        attachments=DataLoader(_attachments(actor)),
-        attachments_of=DataLoader(_attachments_of(account)),
-        bots=DataLoader(_by(Bot.filter(account_id=account))),
-        composers=DataLoader(_composers(actor)),
-        work=DataLoader(_work(actor)),
-        capacity_rules=DataLoader(_by(CapacityRule.filter(account_id=account))),
-        queues=DataLoader(_by(RoutingQueue.filter(account_id=account))),
-        merged_tickets=DataLoader(_merged_tickets(account)),
-        triggers=DataLoader(_by(Trigger.filter(account_id=account))),
-        surveys=DataLoader(_by(Survey.filter(account_id=account))),
-        open_surveys=DataLoader(_open_surveys(account)),
-        webhooks=DataLoader(_by(Webhook.filter(account_id=account))),
-        deliveries=DataLoader(_deliveries(account)),
-        follow_ups=DataLoader(_follow_ups(actor)),
-        emails=DataLoader(_by(OutboundEmail.filter(account_id=account), "comment_id")),
-    )
+    """Fresh loaders for one operation."""
+    return Loaders(of_account(actor.account_id), of_actor(actor))
+
+
+def of_account(account: UUID) -> dict[str, Batches]:
+    """What answers everybody alike who was let through to it."""
+    return {
+        "users": lambda: _by(User.filter(account_id=account)),
+        "groups": lambda: _by(Group.filter(account_id=account)),
+        "roles": lambda: _by(Role.filter(account_id=account)),
+        "groups_of": lambda: _groups_of(account),
+        "organizations": lambda: _by(Organization.filter(account_id=account)),
+        "organizations_of": lambda: _organizations_of(account),
+        "members_of": lambda: _members_of(account),
+        "holders_of": lambda: _holders_of(account),
+        "tokens": lambda: _by(Token.filter(account_id=account)),
+        "conversations": lambda: _by(Conversation.filter(account_id=account)),
+        "sessions": lambda: _by(MessagingSession.filter(account_id=account), "conversation_id"),
+        "sessions_by_id": lambda: _by(MessagingSession.filter(account_id=account)),
+        "comments": lambda: _by(Comment.filter(account_id=account)),
+        "events": lambda: _by(Event.filter(account_id=account)),
+        "event_slices": lambda: _event_slices(account),
+        "comment_slices": lambda: _comment_slices(account),
+        "messages": lambda: _messages(account),
+        "attachments_of": lambda: _attachments_of(account),
+        "bots": lambda: _by(Bot.filter(account_id=account)),
+        "capacity_rules": lambda: _by(CapacityRule.filter(account_id=account)),
+        "queues": lambda: _by(RoutingQueue.filter(account_id=account)),
+        "merged_tickets": lambda: _merged_tickets(account),
+        "triggers": lambda: _by(Trigger.filter(account_id=account)),
+        "surveys": lambda: _by(Survey.filter(account_id=account)),
+        "open_surveys": lambda: _open_surveys(account),
+        "webhooks": lambda: _by(Webhook.filter(account_id=account)),
+        "deliveries": lambda: _deliveries(account),
+        "emails": lambda: _by(OutboundEmail.filter(account_id=account), "comment_id"),
+    }
+
+
+def of_actor(actor: Actor) -> dict[str, Batches]:
+    """What depends on who asks."""
+    return {
+        "people": lambda: _people(actor),
+        "tickets": lambda: _by(visible_tickets(actor)),
+        "tickets_of": lambda: _by(visible_tickets(actor), "conversation_id"),
+        "continuations": lambda: _by(visible_tickets(actor), "continuation_of_id"),
+        "macros": lambda: _by(usable_macros(actor)),
+        "attachments": lambda: _attachments(actor),
+        "composers": lambda: _composers(actor),
+        "work": lambda: _work(actor),
+        "follow_ups": lambda: _follow_ups(actor),
+    }
 
 
 def _by(rows: QuerySet[RowT], column: str = "id") -> Batch[UUID, RowT | None]:

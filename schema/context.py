@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 import strawberry
@@ -16,7 +16,10 @@ from domain.actors import Actor
 from domain.availability import Work
 from domain.composer import Composer
 from domain.transactions import Call
-from models import EventType, utc_now
+from models import utc_now
+
+Batches = Callable[[], Callable[[list[Any]], Awaitable[list[Any]]]]
+"""Makes what a loader loads with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +42,12 @@ class Tailpiece:
     newest: bool = True
 
 
-@dataclass(slots=True)
 class Loaders:
-    """Batched reads, for one actor and one operation or event: never shared, never kept."""
+    """Batched reads for one operation, or for some events that are told at once: never kept.
+
+    Each loader is made when it is first asked for, from the sources: those of the account answer everybody alike,
+    those of the actor answer him. A name is in one of them only.
+    """
 
     users: DataLoader[UUID, models.User | None]
     people: DataLoader[UUID, models.User | None]
@@ -81,6 +87,18 @@ class Loaders:
     follow_ups: DataLoader[UUID, list[models.Ticket]]
     emails: DataLoader[UUID, models.OutboundEmail | None]
 
+    def __init__(self, *sources: Mapping[str, Batches]) -> None:
+        self._sources = sources
+
+    def __getattr__(self, name: str) -> Any:
+        """Called by Python for what is not there yet."""
+        for source in self._sources:
+            if name in source:
+                loader = DataLoader(source[name]())
+                setattr(self, name, loader)
+                return loader
+        raise AttributeError(name)
+
 
 @dataclass(frozen=True, slots=True)
 class Signal:
@@ -98,26 +116,6 @@ class Feeds(Protocol):
 
     async def sync_cursor(self, actor: Actor) -> str:
         """Where the actor's log stands now. Read before a snapshot, it joins the snapshot and the stream."""
-
-    def cursor(self, event: models.Event) -> str:
-        """The cursor that resumes after this event."""
-
-    def cursor_before(self, event: models.Event) -> str:
-        """The cursor that resumes with this event, for all but the last of several items that it causes."""
-
-    async def head(self, actor: Actor) -> int:
-        """The position of the last event of the actor's log."""
-
-    def follow(
-        self, actor: Actor, after: str | None, types: Collection[EventType], wants: Callable[[models.Event], bool]
-    ) -> AsyncIterator[models.Event]:
-        """The committed events that are wanted, from a cursor (or from now) on, without gap or repeat.
-
-        Changes of the actor's own access are always among them. Raises CursorExpired, SlowConsumer, AccessRevoked.
-        """
-
-    async def between(self, actor: Actor, after: str | None, types: Collection[EventType]) -> list[models.Event]:
-        """The actor's access changes that a stream from this cursor will meet."""
 
     def signals(self, account_id: UUID, conversation_id: UUID) -> AsyncIterator[Signal]:
         """The signals of a conversation, from now on."""

@@ -1,4 +1,4 @@
-"""The root Subscription. Permission is asked again at every delivery, of the actor as he stands then."""
+"""The root Subscription: each field says which topic it follows. How it is followed, the hub knows."""
 
 from __future__ import annotations
 
@@ -10,126 +10,52 @@ from uuid import UUID
 import strawberry
 from strawberry import ID
 
-from domain.actors import Actor
-from domain.customers import conversation_of, message_of
-from domain.errors import AccessRevoked, Forbidden, NotFound
-from domain.surveys import survey_of
-from domain.visibility import visible_tickets
-from models import ActorKind, Event, EventType, utc_now
-from schema.context import Info
-from schema.customers import Conversation, Message, MessageAuthorKind, Survey
-from schema.events import event_of
+from domain.actors import Actor, load_actor
+from domain.customers import conversation_of
+from domain.errors import AccessRevoked
+from models import ActorKind, utc_now
+from schema.context import Context, Info
+from schema.customers import MessageAuthorKind
 from schema.ids import decode_id, decode_optional
 from schema.live import (
     ConversationSignal,
+    InboxItem,
     MessageReceived,
     SessionEnded,
     SignalKind,
     TicketActivity,
     TicketCreated,
 )
-from schema.tickets import Ticket
-from subscriptions.delivery import TICKET_EVENTS, followed, reloaded, staff, visible
-from subscriptions.inbox import inbox
+from schema.tickets import TicketFilter
+from subscriptions.inbox import Inbox
+from subscriptions.questions import follow
+from subscriptions.topics import Activity, Messages, NewTickets, SessionEnds
 
 
-async def session_ended(info: Info, after: str | None = None) -> AsyncGenerator[SessionEnded, None]:
-    staff(info.context)
-    async with aclosing(followed(info.context, after, frozenset({EventType.MESSAGING_SESSION_ENDED}))) as events:
-        async for actor, event in events:
-            ticket = await visible(actor, event)
-            if ticket is not None:
-                yield SessionEnded(
-                    cursor=info.context.feeds.cursor(event),
-                    client_id=event.client_id,
-                    event=event_of(event),
-                    ticket=Ticket.of(ticket),
-                )
+def session_ended(after: str | None = None) -> AsyncGenerator[SessionEnded, None]:
+    return follow(SessionEnds(), after)
 
 
-async def ticket_created(info: Info, after: str | None = None) -> AsyncGenerator[TicketCreated, None]:
-    staff(info.context)
-    async with aclosing(followed(info.context, after, frozenset({EventType.TICKET_CREATED}))) as events:
-        async for actor, event in events:
-            ticket = await visible(actor, event)
-            if ticket is not None:
-                yield TicketCreated(
-                    cursor=info.context.feeds.cursor(event), client_id=event.client_id, ticket=Ticket.of(ticket)
-                )
+def ticket_created(after: str | None = None) -> AsyncGenerator[TicketCreated, None]:
+    return follow(NewTickets(), after)
 
 
-async def ticket_activity(info: Info, ticket_id: ID, after: str | None = None) -> AsyncGenerator[TicketActivity, None]:
-    identifier = decode_id("Ticket", ticket_id, field="ticketId")
-    staff(info.context)
-    if not await visible_tickets(await reloaded(info.context)).filter(id=identifier).exists():
-        raise NotFound
-    # A changed setting changes what the composer offers, on every ticket (R12).
-    types = TICKET_EVENTS | {EventType.MESSAGING_SETTINGS_CHANGED}
-
-    def wants(event: Event) -> bool:
-        return event.ticket_id == identifier or event.type is EventType.MESSAGING_SETTINGS_CHANGED
-
-    async with aclosing(followed(info.context, after, types, wants)) as events:
-        async for actor, event in events:
-            ticket = await visible_tickets(actor).get_or_none(id=identifier)
-            if ticket is None:
-                raise AccessRevoked
-            # A change of his own access is among them: with it, his composer offers something else.
-            yield TicketActivity(
-                cursor=info.context.feeds.cursor(event),
-                client_id=event.client_id,
-                event=event_of(event),
-                ticket=Ticket.of(ticket),
-            )
+def ticket_activity(ticket_id: ID, after: str | None = None) -> AsyncGenerator[TicketActivity, None]:
+    return follow(Activity(decode_id("Ticket", ticket_id, field="ticketId")), after)
 
 
-async def message_received(info: Info, after: str | None = None) -> AsyncGenerator[MessageReceived, None]:
-    if not info.context.actor.is_customer:
-        raise Forbidden("This is for customers.")
-    me = str(info.context.actor.id)
-
-    def wants(event: Event) -> bool:
-        # Only what was written over messaging, to or by this very customer (R53, R109).
-        return event.payload.get("customer") == me
-
-    # A survey is the one thing after an end that he is asked; that and how it ended, he is not told.
-    types = frozenset({EventType.TICKET_COMMENT_ADDED, EventType.SURVEY_OFFERED})
-    async with aclosing(followed(info.context, after, types, wants)) as events:
-        async for actor, event in events:
-            item = await (_offered if event.type is EventType.SURVEY_OFFERED else _written)(info, actor, event)
-            if item is not None:
-                yield item
+def inbox(filter: TicketFilter | None = None, after: str | None = None) -> AsyncGenerator[InboxItem, None]:
+    return follow(Inbox((filter or TicketFilter()).view()), after)
 
 
-async def _written(info: Info, actor: Actor, event: Event) -> MessageReceived | None:
-    received = await message_of(actor, event)
-    if received is None:
-        return None
-    message, conversation = received
-    return MessageReceived(
-        cursor=info.context.feeds.cursor(event),
-        conversation=Conversation.of(conversation),
-        message=Message.of(message),
-        survey=None,
-    )
-
-
-async def _offered(info: Info, actor: Actor, event: Event) -> MessageReceived | None:
-    offered = await survey_of(actor, event)
-    if offered is None:
-        return None
-    survey, conversation = offered
-    return MessageReceived(
-        cursor=info.context.feeds.cursor(event),
-        conversation=Conversation.of(conversation),
-        message=None,
-        survey=Survey.of(survey),
-    )
+def message_received(after: str | None = None) -> AsyncGenerator[MessageReceived, None]:
+    return follow(Messages(), after)
 
 
 async def conversation_signals(
     info: Info, ticket_id: ID | None = None, conversation_id: ID | None = None
 ) -> AsyncGenerator[ConversationSignal, None]:
+    """Of no log: nothing of it is kept, so each subscriber listens by himself."""
     actor = await reloaded(info.context)
     conversation = await _conversation(actor, ticket_id, conversation_id)
     signals = info.context.feeds.signals(actor.account_id, conversation)
@@ -140,6 +66,19 @@ async def conversation_signals(
             await _conversation(await reloaded(info.context), ticket_id, conversation_id)
             side = MessageAuthorKind.END_USER if signal.user_kind == ActorKind.END_USER else MessageAuthorKind.AGENT
             yield ConversationSignal(kind=SignalKind(signal.kind), side=side, at=utc_now())
+
+
+async def reloaded(context: Context) -> Actor:
+    """The actor as he stands now; the socket's may be hours old. What is selected of an event is his, too.
+
+    Raises AccessRevoked.
+    """
+    assert context.actor.id is not None
+    current = await load_actor(context.actor.account_id, context.actor.id)
+    if current is None:
+        raise AccessRevoked
+    context.actor = current
+    return current
 
 
 async def _conversation(actor: Actor, ticket_id: str | None, conversation_id: str | None) -> UUID:

@@ -13,7 +13,8 @@ from hashlib import sha256
 from uuid import UUID
 
 from domain.errors import CursorExpired, InvalidCursor
-from models import Account, Event, utc_now
+from models import Account, utc_now
+from subscriptions.backlog import Backlog
 
 VERSION = b"v1"
 TAG_BYTES = 12
@@ -73,13 +74,13 @@ class Cursors:
     def _tag(self, body: bytes) -> bytes:
         return hmac.new(self._key, body, sha256).digest()[:TAG_BYTES]
 
-    async def resume(self, cursor: str, account: Account, now: datetime | None = None) -> int:
+    async def resume(self, cursor: str, account: Account, backlog: Backlog, now: datetime | None = None) -> int:
         """The position to go on from. Raises InvalidCursor, CursorExpired (R158): never an empty success."""
         place = self.read(cursor)
         if place.account_id != account.id or place.epoch != account.epoch or place.position > account.last_position:
             raise CursorExpired(field=("after",))
         if place.position < account.last_position:
-            missed = await Event.get_or_none(account_id=account.id, position=place.position + 1)
+            missed = await backlog.row(place.position + 1)
             # Gone from the log, or about to be.
             if missed is None or missed.occurred_at < (now or utc_now()) - self.retention:
                 raise CursorExpired(field=("after",))

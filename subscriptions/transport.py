@@ -2,47 +2,61 @@
 
 Close codes: who gets one, and what he must do.
 
+    1011  a defect of ours, which is logged       connect again, resume with the last cursor
     1012  the server restarts                     connect again, resume with the last cursor
-    1011  a defect of ours, logged; or it was not read for SEND_SECONDS: resume with the last cursor
+    1013  too many connections; or it was not     connect again later, resume with the last cursor
+          read for SEND_SECONDS
     4400  a message that the protocol lacks       mend the client
     4401  no connection_init, or token expired    connect again with a valid token
     4403  token unknown or revoked                log in again
+    4406  another subprotocol (a 403 before       mend the client
+          the socket is accepted)
     4408  no connection_init in time              connect again
     4409  two operations with one id              mend the client
     4429  connection_init twice                   mend the client
 
 A refused or broken operation gets an `error` and ends; the socket and its other operations go on.
+
+One task serves a socket, and waits for the client. What the client is told, the hub writes itself.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 import orjson
 from graphql import OperationType
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from domain.actors import Actor
+from domain.errors import TooManyConnections, Unauthenticated
 from domain.transactions import shielded
 from execution.engine import Engine, Operation
 from execution.errors import RequestError
 from models import utc_now
 from schema.context import Context
+from subscriptions.cohorts import Caller, Member
+from subscriptions.connections import CLOSE_SECONDS, Connections
+from subscriptions.hub import Hub
+from subscriptions.questions import Following, Question, Questions
+from subscriptions.telling import Telling
+from subscriptions.wires import EXTENSION, AsgiWire, ReadyWire, Send, Wire
 
 log = logging.getLogger("deskwire.transport")
 
 PROTOCOL = "graphql-transport-ws"
 MOST_OPERATIONS = 20
 INIT_SECONDS = 5.0
-SEND_SECONDS = 10.0
-PING_SECONDS = 25.0
 LONGEST_ID = 128
+ACKNOWLEDGED = b'{"type":"connection_ack"}'
+PING = b'{"type":"ping"}'
+PONG = b'{"type":"pong"}'
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 class Close(Exception):
@@ -54,262 +68,380 @@ class Close(Exception):
         self.reason = reason
 
 
-class Unread(Close):
-    """Nobody reads, or nobody is there."""
-
-    def __init__(self) -> None:
-        super().__init__(1011, "not reading")
-
-
-class Over(Exception):
-    """The caller is known no longer: what he subscribed to ends without a word, the socket says why."""
+class Left(Exception):
+    """The client is gone."""
 
 
 @dataclass(frozen=True, slots=True)
-class Doors:
-    """What the transport is given: how to know a caller, to make contexts, and to learn that he is known no longer."""
+class Live:
+    """What live transports are given."""
 
-    authenticate: Callable[[str], Awaitable[Actor | None]]
+    engine: Engine
+    hub: Hub
+    questions: Questions
+    connections: Connections
     context_for: Callable[[Actor], Context]
-    guarded: Callable[[Actor], AbstractAsyncContextManager[asyncio.Event]]
+    present: Callable[[Actor], AbstractAsyncContextManager[None]]
+    """Notes that somebody is here, for the life of his connection."""
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who opened the socket, and whether he may still hear."""
+class Stream(Member):
+    """One subscription of a socket that follows the log."""
 
-    actor: Actor
-    revoked: asyncio.Event
+    __slots__ = ("_head", "_identifier", "_socket")
 
-    def is_gone(self) -> bool:
-        expires = self.actor.token_expires_at
-        return self.revoked.is_set() or (expires is not None and expires <= utc_now())
+    def __init__(self, caller: Caller, question: Question, socket: Socket, identifier: str) -> None:
+        super().__init__(caller, question)
+        self._socket = socket
+        self._identifier = identifier
+        self._head = b'{"id":' + orjson.dumps(identifier) + b',"type":"next","payload":'
+
+    def tell(self, telling: Telling) -> bool:
+        return self._socket.wire.tell(self._head, telling)
+
+    def end(self, error: Exception) -> None:
+        self._socket.broken(self._identifier, error)
+
+
+class Sockets:
+    """The ASGI application behind the address of the API, for WebSockets."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        if PROTOCOL not in scope.get("subprotocols", ()):
+            await send({"type": "websocket.close", "code": 4406, "reason": "use graphql-transport-ws"})
+        elif not self._live.connections.is_open:
+            await _refuse(scope, send)
+        else:
+            await Socket(self._live, scope, receive, send).serve()
+
+
+async def _refuse(scope: Mapping[str, Any], send: Send) -> None:
+    """Before the handshake: whoever balances the load can try another process."""
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1013, "reason": "too many connections"})
+        return
+    headers = [(b"retry-after", b"5"), (b"content-type", b"text/plain")]
+    await send({"type": "websocket.http.response.start", "status": 503, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": b"This process takes no more connections."})
 
 
 class Socket:
     """One connection."""
 
-    def __init__(self, websocket: WebSocket, engine: Engine, doors: Doors, stopping: asyncio.Event) -> None:
-        self._websocket = websocket
-        self._engine = engine
-        self._doors = doors
-        self._stopping = stopping
-        self._operations: dict[str, asyncio.Task[None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._sending = asyncio.Lock()
-        self._unread = asyncio.Event()
+    __slots__ = (
+        "__weakref__",
+        "_caller",
+        "_ending",
+        "_live",
+        "_operations",
+        "_receive",
+        "_room",
+        "_send",
+        "_task",
+        "_timer",
+        "wire",
+    )
+
+    def __init__(self, live: Live, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        self._live = live
+        self._receive = receive
+        self._send = send
+        self._operations: dict[str, Stream | asyncio.Task[None]] = {}
+        self._caller: Caller | None = None
+        self._ending: Close | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._room: asyncio.Event | None = None
+        self.wire = _wire(scope, send)
+
+    # The life of the socket
 
     async def serve(self) -> None:
         """Accept, talk, close."""
-        if PROTOCOL not in self._websocket.scope.get("subprotocols", ()):
-            await self._websocket.close(4406, "use graphql-transport-ws")
-            return
-        await self._websocket.accept(subprotocol=PROTOCOL)
-        try:
-            await self._talk()
-        except WebSocketDisconnect:
-            pass
-        except Close as close:
-            await self._end_operations()  # nothing follows a close frame
-            await self._close(close.code, close.reason)
-        except Exception:
-            log.exception("a socket failed")
-            await self._end_operations()
-            await self._close(1011, "internal error")
-        finally:
-            await self._end_operations()
+        self._task = asyncio.current_task()
+        self.wire.on_stuck, self.wire.on_drained = self._stuck, self._drained
+        with self._live.connections.counted(self):
+            try:
+                await self._send({"type": "websocket.accept", "subprotocol": PROTOCOL})
+                await self._talk()
+            except Left:
+                pass
+            except Close as close:
+                await self._close(close)
+            except asyncio.CancelledError:
+                if self._ending is None or self._task is None:
+                    raise
+                self._task.uncancel()
+                await self._close(self._ending)
+            except Exception:
+                log.exception("a socket failed")
+                await self._close(Close(1011, "internal error"))
+            finally:
+                await self._release()
 
     async def _talk(self) -> None:
         token = await self._initialised()
-        stranger = await self._known(token)
-        async with self._doors.guarded(stranger) as revoked:
-            # Asked again: a revocation between the question and the guard would be heard by nobody.
-            actor = await self._known(token)
-            await self._send({"type": "connection_ack"})
-            # Whatever ends first ends the socket: the conversation, the token, the reading, or the server.
-            ends = [
-                asyncio.create_task(self._converse(Caller(actor, revoked))),
-                asyncio.create_task(_closing(revoked.wait(), 4403, "token revoked")),
-                asyncio.create_task(_closing(self._stopping.wait(), 1012, "server restarts")),
-                asyncio.create_task(_closing(_until(actor.token_expires_at), 4401, "token expired")),
-                asyncio.create_task(_closing(self._unread.wait(), 1011, "not reading")),
-                asyncio.create_task(self._ping()),
-            ]
-            try:
-                done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
-            finally:
-                for task in ends:
-                    task.cancel()
-                await asyncio.gather(*ends, return_exceptions=True)
+        try:
+            async with self._live.hub.admitted(token, self._gone) as caller:
+                self._caller = caller
+                with self._live.connections.occupied(caller.actor):
+                    async with self._live.present(caller.actor):
+                        self._expect_expiry(caller)
+                        self.wire.say(ACKNOWLEDGED)
+                        while True:
+                            await self._answer(caller, await self._next())
+        except Unauthenticated:
+            raise Close(4403, "token unknown, expired or revoked") from None
+        except TooManyConnections:
+            raise Close(1013, "too many connections") from None
 
     async def _initialised(self) -> str:
         """The token of the connection_init."""
-        try:
-            async with asyncio.timeout(INIT_SECONDS):
-                while (message := await self._receive())["type"] in ("ping", "pong"):
-                    await self._answer_ping(message)
-        except TimeoutError:
-            raise Close(4408, "connection_init was late") from None
+        self._finish_in(INIT_SECONDS, 4408, "connection_init was late")
+        while (message := await self._next())["type"] in ("ping", "pong"):
+            if message["type"] == "ping":
+                self.wire.say(PONG)
+        self._stop_timer()
         if message["type"] != "connection_init":
             raise Close(4401, "connection_init comes first")
-        return _bearer(message.get("payload"))
+        token = _bearer(message.get("payload"))
+        if token is None:
+            raise Close(4403, "send {authorization: Bearer ...} in connection_init")
+        return token
 
-    async def _known(self, token: str) -> Actor:
-        actor = await self._doors.authenticate(token)
-        if actor is None:
-            raise Close(4403, "token unknown, expired or revoked")
-        return actor
+    def finish(self, code: int, reason: str) -> None:
+        """Close it, whatever it does. Nothing more is told on it."""
+        if self._ending is None and self._task is not None:
+            self._ending = Close(code, reason)
+            self._detach()
+            self._task.cancel()
 
-    async def _converse(self, caller: Caller) -> None:
-        while True:
-            message = await self._receive()
-            match message["type"]:
-                case "ping" | "pong":
-                    await self._answer_ping(message)
-                case "subscribe":
-                    await self._subscribe(caller, message)
-                case "complete":
-                    self._complete(_operation_id(message))
-                case "connection_init":
-                    raise Close(4429, "connection_init came twice")
-                case _:
-                    raise Close(4400, "unknown type of message")
+    def _gone(self, *, expired: bool) -> None:
+        self.finish(*((4401, "token expired") if expired else (4403, "token revoked")))
 
-    async def _answer_ping(self, message: dict[str, Any]) -> None:
-        if message["type"] == "ping":
-            await self._send({"type": "pong"})
+    def _stuck(self) -> None:
+        self.finish(1013, "not reading")
 
-    async def _ping(self) -> None:
-        while True:
-            await asyncio.sleep(PING_SECONDS)
-            await self._send({"type": "ping"})
+    def ping(self) -> None:
+        if self._caller is not None and not self.wire.is_full:
+            self.wire.say(PING)
 
-    async def _subscribe(self, caller: Caller, message: dict[str, Any]) -> None:
-        identifier = _operation_id(message)
-        query, name, variables = _parameters(message.get("payload"))
-        if identifier in self._operations:
-            raise Close(4409, "this id is in use")
-        if len(self._operations) >= MOST_OPERATIONS:
-            await self._error(identifier, _said("TOO_MANY_OPERATIONS", f"At most {MOST_OPERATIONS} at once."))
-            return
-        try:
-            operation = self._engine.prepare(query, name)
-        except RequestError as refusal:
-            await self._error(identifier, self._engine.refused(refusal)["errors"])
-            return
-        if operation.kind is not OperationType.SUBSCRIPTION:
-            await self._error(identifier, _said("ONLY_SUBSCRIPTIONS", "Send queries and mutations over HTTP."))
-            return
-        task = asyncio.create_task(self._run(identifier, caller, operation, variables))
-        self._tasks.add(task)
-        self._operations[identifier] = task
-        task.add_done_callback(lambda done: self._forget(identifier, done))
+    def restart(self) -> None:
+        self.finish(1012, "server restarts")
 
-    def _forget(self, identifier: str, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if self._operations.get(identifier) is task:
-            del self._operations[identifier]
+    def abort(self) -> None:
+        self.finish(1012, "server restarts")
+        self.wire.abort()
 
-    def _complete(self, identifier: str) -> None:
-        task = self._operations.pop(identifier, None)
-        if task is not None:
-            task.cancel()
+    def _finish_in(self, seconds: float, code: int, reason: str) -> None:
+        self._stop_timer()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.finish, code, reason)
 
-    async def _run(self, identifier: str, caller: Caller, operation: Operation, variables: dict[str, Any]) -> None:
-        try:
-            await self._stream(identifier, caller, operation, variables)
-            await self._send({"type": "complete", "id": identifier})
-        except RequestError as refusal:
-            await self._error(identifier, self._engine.refused(refusal)["errors"])
-        except (Unread, Over):
-            pass
-        except Exception as error:
-            await self._error(identifier, self._engine.masked(error)["errors"])
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    async def _stream(self, identifier: str, caller: Caller, operation: Operation, variables: dict[str, Any]) -> None:
-        context = self._doors.context_for(caller.actor)
-        events = await self._engine.source(operation, variables, context)
-        try:
-            async for event in events:
-                # A context of its own for each event: loaders that outlive one answer with what was true before.
-                # Its actor is the one that the source keeps up to date, not the one who opened the socket.
-                fresh = self._doors.context_for(context.actor)
-                # To its end even when cancelled: graphql-core leaves coroutines behind, the pool may lose a connection.
-                result = await shielded(self._engine.respond(operation, variables, event, fresh))
-                if caller.is_gone():
-                    raise Over
-                await self._send({"type": "next", "id": identifier, "payload": self._engine.formatted(result)})
-        finally:
-            await _closed(events)
+    def _expect_expiry(self, caller: Caller) -> None:
+        if caller.expires_at is not None:
+            seconds = max(0.0, (caller.expires_at - utc_now()).total_seconds())
+            self._finish_in(seconds, 4401, "token expired")
 
-    async def _receive(self) -> dict[str, Any]:
-        frame = await self._websocket.receive()
-        if frame["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect(frame.get("code", 1005))
-        text = frame.get("text")
-        if text is None:
-            raise Close(4400, "send text frames")
-        try:
-            message = orjson.loads(text)
-        except orjson.JSONDecodeError:
-            raise Close(4400, "not JSON") from None
-        if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-            raise Close(4400, "not a message of the protocol")
-        return message
+    async def _close(self, close: Close) -> None:
+        self._ending = close
+        self._detach()
+        unread = self.wire.is_full
+        if not unread:
+            with suppress(Exception):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await self.wire.flush()
+                    await self._send({"type": "websocket.close", "code": close.code, "reason": close.reason})
+                return
+        self.wire.abort()
 
-    async def _send(self, message: dict[str, Any]) -> None:
-        """One frame. A client that does not read for SEND_SECONDS is gone: Unread, and the whole socket ends."""
-        text = orjson.dumps(message).decode()
-        try:
-            async with asyncio.timeout(SEND_SECONDS), self._sending:
-                await self._websocket.send_text(text)
-        except (WebSocketDisconnect, OSError, TimeoutError):
-            self._unread.set()
-            raise Unread from None
+    def _detach(self) -> None:
+        """Nothing more is told."""
+        if self._caller is not None:
+            self._caller.tail.dismiss(self._caller)
 
-    async def _error(self, identifier: str, errors: list[dict[str, Any]]) -> None:
-        with suppress(Unread):
-            await self._send({"type": "error", "id": identifier, "payload": errors})
-
-    async def _close(self, code: int, reason: str) -> None:
-        if self._websocket.application_state is not WebSocketState.DISCONNECTED:
-            with suppress(RuntimeError, WebSocketDisconnect, OSError, TimeoutError):
-                async with asyncio.timeout(SEND_SECONDS):
-                    await self._websocket.close(code, reason)
-
-    async def _end_operations(self) -> None:
-        pending = set(self._tasks)
+    async def _release(self) -> None:
+        self._ending = self._ending or Close(1000, "")
+        self._stop_timer()
+        self.wire.close()
+        pending = {each for each in self._operations.values() if isinstance(each, asyncio.Task)}
+        self._operations.clear()
         while pending:
             # More than once: a library that is given what it waits for in the same moment swallows a cancellation.
             for task in pending:
                 task.cancel()
             _, pending = await asyncio.wait(pending, timeout=1.0)
 
+    # What the client says
 
-async def _closing(end: Awaitable[Any], code: int, reason: str) -> None:
-    await end
-    raise Close(code, reason)
+    async def _next(self) -> dict[str, Any]:
+        if self.wire.is_full:
+            self._room = asyncio.Event()
+            await self._room.wait()  # who does not read is not heard, either
+        frame = await self._receive()
+        while frame["type"] == "websocket.connect":
+            frame = await self._receive()
+        if frame["type"] == "websocket.disconnect":
+            raise Left
+        return _message(frame.get("text"))
+
+    def _drained(self) -> None:
+        if self._room is not None:
+            self._room.set()
+            self._room = None
+        for operation in list(self._operations.values()):
+            if isinstance(operation, Stream):
+                operation.caller.tail.drained(operation)
+
+    async def _answer(self, caller: Caller, message: dict[str, Any]) -> None:
+        match message["type"]:
+            case "ping":
+                await self._pong(caller, message.get("payload"))
+            case "pong":
+                pass
+            case "subscribe":
+                self._subscribe(caller, message)
+            case "complete":
+                self._complete(_operation_id(message))
+            case "connection_init":
+                raise Close(4429, "connection_init came twice")
+            case _:
+                raise Close(4400, "unknown type of message")
+
+    async def _pong(self, caller: Caller, payload: object) -> None:
+        """With a token in its payload, a ping lets the socket outlive the token that it began with."""
+        token = _bearer(payload)
+        if token is None:
+            self.wire.say(PONG)
+            return
+        good = await self._live.hub.renewed(caller, token)
+        if good:
+            self._stop_timer()
+            self._expect_expiry(caller)
+        said = {"authorized": good, "expiresAt": caller.expires_at}
+        self.wire.say(orjson.dumps({"type": "pong", "payload": said}))
+
+    def _subscribe(self, caller: Caller, message: dict[str, Any]) -> None:
+        identifier = _operation_id(message)
+        query, name, variables = _parameters(message.get("payload"))
+        if identifier in self._operations:
+            raise Close(4409, "this id is in use")
+        if len(self._operations) >= MOST_OPERATIONS:
+            self._error(identifier, _said("TOO_MANY_OPERATIONS", f"At most {MOST_OPERATIONS} at once."))
+            return
+        engine = self._live.engine
+        try:
+            operation = engine.prepare(query, name)
+        except RequestError as refusal:
+            self._error(identifier, engine.refused(refusal)["errors"])
+            return
+        if operation.kind is not OperationType.SUBSCRIPTION:
+            self._error(identifier, _said("ONLY_SUBSCRIPTIONS", "Send queries and mutations over HTTP."))
+            return
+        opening = self._open(identifier, caller, operation, variables)
+        self._operations[identifier] = asyncio.get_running_loop().create_task(opening)
+
+    def _complete(self, identifier: str) -> None:
+        operation = self._operations.pop(identifier, None)
+        if isinstance(operation, Stream):
+            operation.caller.tail.leave(operation)
+        elif operation is not None:
+            operation.cancel()
+            _leaving.add(operation)  # asyncio itself holds tasks but weakly
+            operation.add_done_callback(_leaving.discard)
+
+    # What it is told
+
+    async def _open(self, identifier: str, caller: Caller, operation: Operation, variables: dict[str, Any]) -> None:
+        try:
+            context = self._live.context_for(caller.actor)
+            asked = await self._live.questions.ask(operation, variables, context)
+            if isinstance(asked, Following):
+                stream = Stream(caller, asked.question, self, identifier)
+                await caller.tail.join(stream, asked.after)
+                if self._operations.get(identifier) is asyncio.current_task():
+                    self._operations[identifier] = stream
+                else:  # it was completed, or the socket is closing, and the cancellation got lost
+                    caller.tail.leave(stream)
+            else:
+                await self._listen(identifier, operation, variables, asked, context)
+                self._done(identifier)
+                self.wire.say(orjson.dumps({"type": "complete", "id": identifier}))
+        except Exception as error:
+            self.broken(identifier, error)
+
+    async def _listen(
+        self,
+        identifier: str,
+        operation: Operation,
+        variables: dict[str, Any],
+        events: AsyncGenerator[Any, None],
+        context: Context,
+    ) -> None:
+        """A subscription that follows no log: its source is this subscriber's alone."""
+        head = b'{"id":' + orjson.dumps(identifier) + b',"type":"next","payload":'
+        engine = self._live.engine
+        try:
+            async for event in events:
+                # A context of its own for each event: loaders that outlive one answer with what was true before.
+                # Its actor is the one that the source keeps up to date, not the one who opened the socket.
+                fresh = self._live.context_for(context.actor)
+                # To its end even when cancelled: graphql-core leaves coroutines behind.
+                result = await shielded(engine.respond(operation, variables, event, fresh))
+                if self._ending is None and not self.wire.is_full:  # best effort: what cannot be sent is forgotten
+                    self.wire.tell(head, Telling(orjson.dumps(engine.formatted(result))))
+        finally:
+            await events.aclose()
+
+    def broken(self, identifier: str, error: Exception) -> None:
+        """An operation ends with an error."""
+        engine = self._live.engine
+        shown = engine.refused(error) if isinstance(error, RequestError) else engine.masked(error)
+        self._error(identifier, shown["errors"])
+        self._done(identifier)
+
+    def _done(self, identifier: str) -> None:
+        self._operations.pop(identifier, None)
+
+    def _error(self, identifier: str, errors: list[dict[str, Any]]) -> None:
+        if self._ending is None:
+            self.wire.say(orjson.dumps({"type": "error", "id": identifier, "payload": errors}))
 
 
-async def _until(moment: datetime | None) -> None:
-    """Wait for the end of a token's life; for ever when it has none."""
-    if moment is None:
-        await asyncio.Event().wait()
-        return
-    await asyncio.sleep(max(0.0, (moment - utc_now()).total_seconds()))
+_leaving: set[asyncio.Task[None]] = set()
 
 
-async def _closed(events: AsyncIterator[Any]) -> None:
-    await cast(AsyncGenerator[Any, None], events).aclose()
+def _wire(scope: Mapping[str, Any], send: Send) -> Wire:
+    transport = scope.get("extensions", {}).get(EXTENSION)
+    if transport is not None:
+        return ReadyWire(transport)
+    return AsgiWire(send, lambda text: {"type": "websocket.send", "text": text.decode()})
 
 
-def _bearer(payload: object) -> str:
-    """The token of a connection_init: {"authorization": "Bearer …"}."""
+def _message(text: str | None) -> dict[str, Any]:
+    if text is None:
+        raise Close(4400, "send text frames")
+    try:
+        message = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise Close(4400, "not JSON") from None
+    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        raise Close(4400, "not a message of the protocol")
+    return message
+
+
+def _bearer(payload: object) -> str | None:
+    """The token in {"authorization": "Bearer …"}."""
     value = payload.get("authorization") if isinstance(payload, dict) else None
     if not isinstance(value, str) or not value.lower().startswith("bearer "):
-        raise Close(4403, "send {authorization: Bearer ...} in connection_init")
+        return None
     return value[7:].strip()
 
 

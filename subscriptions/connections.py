@@ -1,0 +1,121 @@
+"""All live connections of this process: how many there may be, pinging them, and seeing them off."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from domain.actors import Actor
+from domain.errors import TooManyConnections
+
+PING_SECONDS = 25
+CLOSE_SECONDS = 3.0
+"""How long a client may take to leave when it was asked to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """The most connections at once: of the process, of one account, of one person."""
+
+    process: int = 20_000
+    account: int = 10_000
+    person: int = 100
+
+
+class Connection(Protocol):
+    """A WebSocket, or a response that streams."""
+
+    def ping(self) -> None:
+        """Say something, so that a peer that is gone is noticed."""
+
+    def restart(self) -> None:
+        """Ask the client to connect again, to another process or a later one."""
+
+    def abort(self) -> None:
+        """Drop it at once."""
+
+
+class Connections:
+    """See the module. `run` it for as long as the process serves."""
+
+    def __init__(self, caps: Caps = Caps()) -> None:
+        self.caps = caps
+        self.is_draining = False
+        # Each is pinged in a second of its own, so that thousands of pings are not one burst.
+        self._seconds: list[set[Connection]] = [set() for _ in range(PING_SECONDS)]
+        self._next = 0
+        self._accounts: Counter[UUID] = Counter()
+        self._people: Counter[UUID] = Counter()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._seconds))
+
+    def __iter__(self) -> Iterator[Connection]:
+        return (connection for second in self._seconds for connection in second)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether one more is taken."""
+        return not self.is_draining and len(self) < self.caps.process
+
+    @contextmanager
+    def counted(self, connection: Connection) -> Iterator[None]:
+        """For the life of a connection."""
+        second = self._seconds[self._next]
+        self._next = (self._next + 1) % PING_SECONDS
+        second.add(connection)
+        try:
+            yield
+        finally:
+            second.discard(connection)
+
+    @contextmanager
+    def occupied(self, actor: Actor) -> Iterator[None]:
+        """For the life of a connection of somebody who is known. Raises TooManyConnections."""
+        assert actor.id is not None
+        if self._people[actor.id] >= self.caps.person:
+            raise TooManyConnections(f"You have {self.caps.person} live connections. Close some of them.")
+        if self._accounts[actor.account_id] >= self.caps.account:
+            raise TooManyConnections("Your account has too many live connections. Try again later.")
+        counts = ((self._people, actor.id), (self._accounts, actor.account_id))
+        for counter, key in counts:
+            counter[key] += 1
+        try:
+            yield
+        finally:
+            for counter, key in counts:
+                counter[key] -= 1
+                if not counter[key]:
+                    del counter[key]
+
+    async def run(self) -> None:
+        """Ping until cancelled."""
+        while True:
+            for second in self._seconds:
+                await asyncio.sleep(1.0)
+                for connection in list(second):
+                    connection.ping()
+
+    async def drain(self, seconds: float) -> None:
+        """Ask all to connect elsewhere, one here, one there over that time; whoever does not go is dropped.
+
+        Returns when nobody is left, `seconds` and CLOSE_SECONDS later at the latest. New ones are refused from now on.
+        """
+        self.is_draining = True
+        loop = asyncio.get_running_loop()
+        # A few leave at once; thousands that came back together would only meet a server that starts.
+        window = min(seconds, len(self) / 200)
+        timers = [loop.call_later(random.uniform(0, window), each.restart) for each in self]
+        deadline = loop.time() + window + CLOSE_SECONDS
+        while len(self) and loop.time() < deadline:
+            await asyncio.sleep(0.02)
+        for timer in timers:
+            timer.cancel()
+        for connection in list(self):
+            connection.abort()

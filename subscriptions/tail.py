@@ -1,0 +1,437 @@
+"""The log of one account, read once for all of this process and told to everybody who may hear of it, in order.
+
+One task reads what is past `position` and tells it, event by event: first to those whose right to hear changes with
+it, then to the cohorts that it may concern. Whoever is further back (a client that comes back with its cursor, one
+that read too slowly, one whose access has just changed) is in a cohort of its own that catches up from the log; where
+the two meet, it joins the others.
+
+`position` moves before an event is told, and placing a member has no await between the look at it and the attaching:
+everybody meets an event once, either in the log or live.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+from domain.actors import Access, Actor, access_from_json, load_actor
+from domain.errors import CursorExpired, SlowConsumer
+from models import Account, Event, EventType, utc_now
+from models.database import is_passing
+from subscriptions.backlog import Backlog, read
+from subscriptions.batches import Batches
+from subscriptions.cohorts import Caller, Cohort, Index, Member, matches
+from subscriptions.questions import Question
+from subscriptions.resume import Cursors, Position
+from subscriptions.scenes import Means, Moment, Personal, Scene
+from subscriptions.telling import Telling
+from subscriptions.viewers import Viewers
+
+log = logging.getLogger("deskwire.hub")
+
+T = TypeVar("T")
+
+AT_ONCE = 1_000
+"""Members that are told one after the other before anything else of the process has its turn."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """Some events that are told by what is read once for all of them; anew when the database was away."""
+
+    account_id: UUID
+    means: Means
+    poll_seconds: float
+    moment: Moment | None = None
+
+    async def insist(self, work: Callable[[Moment], Awaitable[T]]) -> T:
+        """Do it, however long the database is away: an event is not lost because it could not be read about."""
+        while True:
+            if self.moment is None:
+                self.moment = Moment(self.account_id, self.means)
+            try:
+                return await work(self.moment)
+            except Exception as error:
+                if not is_passing(error):
+                    raise
+                log.warning("an event could not be told yet; it is tried again: %s", error)
+            self.moment = None
+            await asyncio.sleep(self.poll_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class AccessChange:
+    """That somebody's access changed, and what it was before."""
+
+    position: int
+    user_id: UUID
+    before: Access
+
+    @classmethod
+    def of(cls, row: Event) -> AccessChange:
+        return cls(row.position, UUID(row.payload["user"]), access_from_json(row.payload["before"]))
+
+
+class Tail:
+    """See the module. `run` it for as long as it has callers."""
+
+    def __init__(self, account_id: UUID, means: Means, cursors: Cursors, poll_seconds: float) -> None:
+        self.account_id = account_id
+        self.epoch = UUID(int=0)
+        self.position = 0
+        self.ready = asyncio.Event()
+        self.wake = asyncio.Event()
+        self.index = Index()
+        self.backlog = Backlog(account_id)
+        self.callers: defaultdict[UUID, set[Caller]] = defaultdict(set)
+        self.users = 0
+        """How many ask for it: callers, and those who are about to be."""
+        self.sure_since = float("inf")
+        """Loop time: who was authenticated after it is as he was then, or was told of the change."""
+        self._means = means
+        self._cursors = cursors
+        self._poll_seconds = poll_seconds
+        self._late: dict[tuple[Question, Viewers, int], Cohort] = {}
+        self._catching_up: set[asyncio.Task[None]] = set()
+        self._changes: list[AccessChange] = []
+        self._changes_since = 0
+        self._next_expiry: datetime | None = None
+        self._account: Batches[None, Account] = Batches(self._read_account)
+        self._moved = asyncio.Event()
+        self._telling = False
+
+    # The task
+
+    async def run(self) -> None:
+        """A failing database is waited for; members notice nothing but a delay."""
+        try:
+            while self.users:
+                try:
+                    if not self.ready.is_set():
+                        await self._open()
+                    self.wake.clear()
+                    await self._read_on()
+                except Exception:
+                    log.exception("reading the log failed; it is tried again")
+                    await asyncio.sleep(self._poll_seconds)
+                    continue
+                await self.wake.wait()
+        finally:
+            for task in self._catching_up:
+                task.cancel()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether everybody has been told all that was read."""
+        return not (self._telling or self._catching_up)
+
+    async def _open(self) -> None:
+        account = await Account.get(id=self.account_id)
+        self.epoch, self.position = account.epoch, account.last_position
+        self._changes_since = self.position
+        self.sure_since = asyncio.get_running_loop().time()
+        self.ready.set()
+
+    async def _read_account(self, askers: list[None]) -> list[Account]:
+        return [await Account.get(id=self.account_id)] * len(askers)
+
+    async def _read_on(self) -> None:
+        while rows := await read(self.account_id, self.position):
+            turn = self._turn()
+            self._telling = True
+            try:
+                for row in rows:
+                    try:
+                        await self._pass_on(turn, row)
+                    except Exception as error:
+                        self._give_up(row, error)
+            finally:
+                self._telling = False
+
+    def _turn(self) -> Turn:
+        return Turn(self.account_id, self._means, self._poll_seconds)
+
+    async def _pass_on(self, turn: Turn, row: Event) -> None:
+        self.position = row.position
+        self.backlog.add(row)
+        self._moved.set()
+        self._moved = asyncio.Event()
+        self._expire()
+        if row.type is EventType.TOKEN_REVOKED:
+            self._revoke(row)
+        if row.type is EventType.AGENT_ACCESS_CHANGED:
+            await self._change_access(turn, row)
+        if not self.index.may_concern(row):
+            return
+        ticket_id = row.ticket_id
+        now = await turn.insist(lambda moment: moment.ticket(ticket_id)) if ticket_id else None
+        for cohort in self.index.concerned(row, now):
+            await self._meet(turn, cohort, row)
+
+    def _give_up(self, row: Event, error: Exception) -> None:
+        """A defect of ours: those whom the event may concern are told so, and can ask again from where they were."""
+        for cohort in [each for each in self.index if matches(each, row)]:
+            self._end(cohort, error)
+
+    # Who may hear
+
+    def admit(self, caller: Caller) -> None:
+        self.callers[caller.user_id].add(caller)
+        self.expect_expiry(caller)
+
+    def expect_expiry(self, caller: Caller) -> None:
+        """His token is good until then; nothing is told to him later, however late a timer is."""
+        if caller.expires_at is not None:
+            self._next_expiry = min(self._next_expiry or caller.expires_at, caller.expires_at)
+
+    def dismiss(self, caller: Caller) -> None:
+        """He hears nothing more."""
+        for member in list(caller.members):
+            self.leave(member)
+        self.callers[caller.user_id].discard(caller)
+        if not self.callers[caller.user_id]:
+            del self.callers[caller.user_id]
+
+    def _expire(self) -> None:
+        if self._next_expiry is None or (now := utc_now()) < self._next_expiry:
+            return
+        callers = [each for some in self.callers.values() for each in some if each.expires_at is not None]
+        for caller in callers:
+            if caller.expires_at is not None and caller.expires_at <= now:
+                self.turn_away(caller, expired=True)
+        self._next_expiry = min(
+            (each.expires_at for each in callers if each.expires_at is not None and each.expires_at > now), default=None
+        )
+
+    def turn_away(self, caller: Caller, *, expired: bool) -> None:
+        """His token is good no longer."""
+        self.dismiss(caller)
+        caller.gone(expired=expired)
+
+    def _revoke(self, row: Event) -> None:
+        self.sure_since = asyncio.get_running_loop().time()
+        for caller in list(self.callers.get(UUID(row.payload["user"]), ())):
+            if str(caller.token_id) == row.payload["token"]:
+                self.turn_away(caller, expired=False)
+
+    async def _change_access(self, turn: Turn, row: Event) -> None:
+        self.sure_since = asyncio.get_running_loop().time()
+        change = AccessChange.of(row)
+        self._changes.append(change)
+        callers = list(self.callers.get(change.user_id, ()))
+        if not callers:
+            return
+        actor = (
+            await turn.insist(lambda _: load_actor(self.account_id, change.user_id)) if row.payload["active"] else None
+        )
+        for caller in callers:
+            if actor is None:
+                self.turn_away(caller, expired=False)
+            else:
+                self._become(caller, actor)
+
+    def _become(self, caller: Caller, actor: Actor) -> None:
+        """From here on his members are told what he may see now."""
+        used = caller.actor.access
+        caller.actor = replace(actor, token_id=caller.token_id, token_expires_at=caller.expires_at)
+        for member in list(caller.members):
+            if member.parked_at is None and member.cohort is not None:
+                position = self._place_of(member, member.cohort)
+                self._detach(member)
+                self._place(member, position, used)
+
+    def _place_of(self, member: Member, cohort: Cohort) -> int:
+        """Up to where a member has been told everything, at the event that is passed on now."""
+        if cohort.is_late:
+            return max(cohort.position, member.since)
+        last = self.position - 1 if member.question.topic.heeds_access else self.position
+        return max(last, member.since)
+
+    # Members
+
+    async def join(self, member: Member, after: str | None) -> None:
+        """Tell it everything after a cursor, or from now on; first from the log, then live, without gap or repeat.
+
+        Raises InvalidCursor, CursorExpired, and what its topic refuses.
+        """
+        await member.question.topic.check(member.caller.actor)
+        # After who he is: a change of his access in between is met as an event.
+        account = await self._account.ask(None)
+        position = account.last_position if after is None else await self._cursors.resume(after, account, self.backlog)
+        if position < self.position and member.question.topic.heeds_access:
+            await self._know_changes(position)
+        member.caller.members.add(member)
+        self._place(member, position)
+
+    def leave(self, member: Member) -> None:
+        """Its stream is over. For one that has left already, nothing."""
+        member.caller.members.discard(member)
+        member.parked_at = None
+        self._detach(member)
+
+    def drained(self, member: Member) -> None:
+        """Its connection takes more: what it missed is found in the log."""
+        if member.parked_at is None:
+            return
+        position = member.parked_at
+        self._detach(member)
+        self._place(member, position)
+
+    def _detach(self, member: Member) -> None:
+        cohort = member.cohort
+        if cohort is not None:
+            cohort.discard(member)
+            if cohort.is_empty:
+                self.index.drop(cohort)
+
+    def _place(self, member: Member, position: int, used: Access | None = None) -> None:
+        question, actor = member.question, member.caller.actor
+        if position >= self.position:
+            self.index.cohort(question, question.viewers_of(actor)).add(member, position)
+            return
+        self._late_cohort(question, actor, position, used).add(member, position)
+
+    def _late_cohort(self, question: Question, actor: Actor, position: int, used: Access | None) -> Cohort:
+        changes = [each.before for each in self._changes if each.position > position and each.user_id == actor.id]
+        if question.topic.heeds_access and changes:
+            alone = Cohort(question, Viewers.of(actor, personal=True), position, is_late=True)
+            if alone.state is not None:
+                for access in changes if used is None else (*changes, used):
+                    alone.state.had(access)
+            self._start(alone)
+            return alone
+        key = (question, question.viewers_of(actor), position)
+        if key not in self._late:
+            self._late[key] = Cohort(question, key[1], position, is_late=True)
+            self._start(self._late[key])
+        return self._late[key]
+
+    async def _know_changes(self, position: int) -> None:
+        """Look up who changed since this position, once for all who come back to about there."""
+        until = self._changes_since
+        if position >= until:
+            return
+        rows = await Event.filter(
+            account_id=self.account_id,
+            position__gt=position,
+            position__lte=until,
+            type=EventType.AGENT_ACCESS_CHANGED,
+        ).order_by("position")
+        if self._changes_since == until:  # or somebody was faster
+            self._changes[:0] = map(AccessChange.of, rows)
+            self._changes_since = position
+        else:
+            await self._know_changes(position)
+
+    # Catching up
+
+    def _start(self, cohort: Cohort) -> None:
+        task = asyncio.create_task(self._catch_up(cohort))
+        self._catching_up.add(task)
+        task.add_done_callback(self._catching_up.discard)
+
+    async def _catch_up(self, cohort: Cohort) -> None:
+        try:
+            while cohort.members and not self._merged(cohort):
+                turn = self._turn()
+                rows = await turn.insist(lambda _: self.backlog.after(cohort.position))
+                # Never ahead of the tail, which sees a lost right before anything after it goes out.
+                rows = [row for row in rows if row.position <= self.position]
+                if not rows:
+                    await self._wait_for_more(cohort)
+                for row in rows:
+                    if not cohort.members:
+                        return
+                    self._forget_late(cohort)
+                    await self._meet(turn, cohort, row)
+                    cohort.position = row.position
+        except Exception as error:
+            self._end(cohort, error)
+        finally:
+            self._forget_late(cohort)
+
+    async def _wait_for_more(self, cohort: Cohort) -> None:
+        if cohort.position < self.position:
+            raise CursorExpired(field=("after",))  # the log was cut meanwhile
+        await self._moved.wait()
+
+    def _forget_late(self, cohort: Cohort) -> None:
+        """From here on nobody can join it: it leaves its place."""
+        key = (cohort.question, cohort.viewers, cohort.position)
+        if self._late.get(key) is cohort:
+            del self._late[key]
+
+    def _merged(self, cohort: Cohort) -> bool:
+        """Whether it has met the tail, and its members have joined the others."""
+        if cohort.position < self.position or not (cohort.state is None or cohort.state.is_plain(cohort.position)):
+            return False
+        self._forget_late(cohort)
+        for member in list(cohort.members):
+            cohort.discard(member)
+            self._place(member, cohort.position)
+        return True
+
+    # Telling
+
+    async def _meet(self, turn: Turn, cohort: Cohort, row: Event) -> None:
+        """Tell a cohort of an event, if it is anything to it."""
+        if not matches(cohort, row):
+            return
+        try:
+            tellings = await self._tellings(turn, cohort, row)
+        except Personal:
+            self._split(cohort, row.position - 1)
+            return
+        except Exception as error:
+            self._end(cohort, error)
+            return
+        if tellings:
+            await self._tell(cohort, tellings, row.position)
+
+    async def _tellings(self, turn: Turn, cohort: Cohort, row: Event) -> list[Telling]:
+        topic, viewers = cohort.question.topic, cohort.viewers
+
+        async def items(moment: Moment) -> Any:
+            return await topic.items(Scene(moment, viewers, self._cursor, cohort.state), row)
+
+        # One after the other: what a topic remembers must not be asked for twice.
+        made = await turn.insist(items)
+        return [await turn.insist(lambda moment: moment.answer(cohort.question, item, viewers)) for item in made]  # noqa: B023
+
+    def _cursor(self, position: int) -> str:
+        return self.cursor(position)
+
+    def cursor(self, position: int) -> str:
+        """The cursor that resumes after the event at this position."""
+        return self._cursors.write(Position(self.account_id, self.epoch, position))
+
+    async def _tell(self, cohort: Cohort, tellings: list[Telling], position: int) -> None:
+        cohort.told += len(tellings)
+        members = [member for member in cohort.members if member.since < position]
+        for start in range(0, len(members), AT_ONCE):
+            if start:
+                await asyncio.sleep(0)
+            cohort.tell(members[start : start + AT_ONCE], tellings, position)
+        for member in cohort.overflown():
+            assert member.parked_at is not None
+            slow = SlowConsumer(self.cursor(member.parked_at))
+            self.leave(member)
+            member.end(slow)
+
+    def _split(self, cohort: Cohort, position: int) -> None:
+        """An answer asked who somebody is: from here on each is told by himself."""
+        cohort.question.personal = True
+        for member in [*cohort.members]:
+            self._detach(member)
+            self._place(member, max(position, member.since))
+
+    def _end(self, cohort: Cohort, error: Exception) -> None:
+        for member in [*cohort.members, *cohort.parked]:
+            self.leave(member)
+            member.end(error)
