@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -54,8 +55,11 @@ from partners.email.transports import open_transport
 from partners.webhooks import send_due_calls, webhook_client
 from resolvers.loaders import loaders_for
 from schema.context import Context
+from subscriptions.bell import Bell, BellState
+from subscriptions.bus import BadBroadcastUrl, broadcast_at
+from subscriptions.bus.faulty import BadFaults
 from subscriptions.feeds import LiveFeeds
-from subscriptions.hub import Hub, leave
+from subscriptions.hub import Hub
 from subscriptions.resume import Cursors
 from subscriptions.transport import Doors, Socket
 
@@ -87,9 +91,9 @@ class Deskwire:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.broadcast = Broadcast(config.broadcast_url)
+        self.bell = Bell(_broadcast(config))
         cursors = Cursors(config.secret_key.encode(), retention=timedelta(days=config.cursor_days))
-        self.hub = Hub(self.broadcast, cursors, poll_seconds=config.poll_seconds)
+        self.hub = Hub(self.bell, cursors, poll_seconds=config.poll_seconds)
         self.feeds = LiveFeeds(self.hub)
         self.presence = LivePresence()
         self.engine = Engine(
@@ -179,13 +183,13 @@ class Deskwire:
         if self.stopping.is_set() or not await probe():
             return JSONResponse({"status": "not ready"}, 503)
         failing = self.jobs.failing
-        status = "ready" if self.hub.hears and not failing else "degraded"
-        return JSONResponse({"status": status, "hears": self.hub.hears, "failing": failing})
+        bell = self.bell.state
+        status = "ready" if bell.hears and not failing else "degraded"
+        return JSONResponse({"status": status, "bell": _shown(bell), "failing": failing})
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """The hub and the jobs, on an opened database. If one dies, so does the process: its silence would be worse."""
-        await self._connect()
         announce_to(self._announce)
         tasks = [
             asyncio.create_task(self.hub.run(), name="hub"),
@@ -204,15 +208,7 @@ class Deskwire:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.http.aclose()
-            await leave(self.broadcast)
             await self.storage.close()
-
-    async def _connect(self) -> None:
-        try:
-            await self.broadcast.connect()
-        except Exception:
-            # We serve without it, by polling, and the hub tries again: it is no reason not to start.
-            log.warning("the broadcaster cannot be reached; the log is polled", exc_info=True)
 
     def _stop_with(self, task: asyncio.Task[None]) -> None:
         if not self.stopping.is_set() and not task.cancelled():
@@ -231,6 +227,20 @@ class Deskwire:
                 await set_ending_sessions_since(self.config.ending_sessions_since)
             async with self.running():
                 yield
+
+
+def _broadcast(config: Config) -> Broadcast:
+    """Raises BadConfiguration."""
+    try:
+        return broadcast_at(config.broadcast_url, config.database_url, config.bus_faults)
+    except BadBroadcastUrl as error:
+        raise BadConfiguration(f"DESKWIRE_BROADCAST_URL: {error}") from None
+    except BadFaults as error:
+        raise BadConfiguration(f"DESKWIRE_BUS_FAULTS: {error}") from None
+
+
+def _shown(bell: BellState) -> dict[str, object]:
+    return asdict(bell) | {"heard_at": bell.heard_at and bell.heard_at.isoformat()}
 
 
 @asynccontextmanager

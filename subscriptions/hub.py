@@ -1,8 +1,6 @@
 """One hub per process: it hears the bell, reads the log once for each account, and feeds whoever listens.
 
-The broadcaster carries only "account A stands at position N". What it loses costs a poll; what it repeats is idle;
-when it breaks, the hub says so, polls, and tries again. It can break without a word (its listener dies, and whoever
-listens waits for ever), so the hub listens for its own beat: who does not hear himself is deaf, and connects anew.
+The bell says only "account A stands at position N". What it loses costs a poll; what it repeats is idle.
 
 Rows are read in the order of their positions, which is the order of their commits, so a feed that starts at a
 position meets every later row once.
@@ -13,32 +11,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import UUID
-
-import orjson
-from broadcaster import Broadcast
 
 from domain.errors import CursorExpired, SlowConsumer
 from models import Account, Event, EventType
 from schema.context import Signal
+from subscriptions.bell import Bell
 from subscriptions.resume import Cursors, Position
 
 log = logging.getLogger("deskwire.hub")
 
-BELL = "deskwire"
 BATCH = 200
 QUEUE = 256
 SIGNALS = 16
-BEAT_SECONDS = 5.0
-SILENT_BEATS = 3
-PUBLISH_SECONDS = 5.0
-
-BEAT: dict[str, object] = {"beat": True}
 
 Wants = Callable[[Event], bool]
 
@@ -108,28 +96,6 @@ class Tail:
                     feed.offer(row)
 
 
-def _signal_from(heard: dict[str, Any]) -> Signal:
-    return Signal(
-        UUID(heard["account"]), UUID(heard["conversation"]), heard["signal"], UUID(heard["user"]), heard["side"]
-    )
-
-
-def _unless_cancelled() -> None:
-    """broadcaster can raise from its own clean-up in the place of our cancellation. Pass that on."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-
-
-async def leave(broadcast: Broadcast) -> None:
-    """Disconnect. broadcaster raises here what its listener died of, be it a cancellation."""
-    try:
-        await broadcast.disconnect()
-    except (Exception, asyncio.CancelledError):
-        _unless_cancelled()
-        log.warning("the broadcaster could not be left in order", exc_info=True)
-
-
 async def read(account_id: UUID, after: int, limit: int = BATCH) -> list[Event]:
     """The next rows of an account's log."""
     return await Event.filter(account_id=account_id, position__gt=after).order_by("position").limit(limit)
@@ -138,72 +104,24 @@ async def read(account_id: UUID, after: int, limit: int = BATCH) -> list[Event]:
 class Hub:
     """See the module. `run` it for as long as the process serves."""
 
-    def __init__(self, broadcast: Broadcast, cursors: Cursors, *, poll_seconds: float = 1.0) -> None:
-        self._broadcast = broadcast
+    def __init__(self, bell: Bell, cursors: Cursors, *, poll_seconds: float = 1.0) -> None:
+        self._bell = bell
         self.cursors = cursors
         self._poll_seconds = poll_seconds
         self._tails: dict[UUID, Tail] = {}
-        self._ringing: set[asyncio.Task[None]] = set()
         self._reading: set[asyncio.Task[None]] = set()
         self._signals: dict[UUID, set[asyncio.Queue[Signal]]] = {}
-        self.hears = False
+        self._due = asyncio.Event()
 
     async def run(self) -> None:
-        """Listen and poll until cancelled. One subscription per process, opened serially."""
+        """Listen and poll until cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._listen())
-                group.create_task(self._beat())
-                group.create_task(self._poll())
+                group.create_task(self._bell.run(self._wake, self._pass_on, self._due.set), name="bell")
+                group.create_task(self._poll(), name="polling")
         finally:
-            self.hears = False
-            for task in self._ringing | self._reading:
+            for task in self._reading:
                 task.cancel()
-
-    async def _listen(self) -> None:
-        while True:
-            try:
-                await self._hear_bell()
-            except Exception:
-                _unless_cancelled()
-                log.exception("the broadcaster failed or is silent; polling goes on")
-            self.hears = False
-            await asyncio.sleep(random.uniform(0.2, 1.0))
-            try:
-                await self._reconnect()
-            except Exception:
-                _unless_cancelled()
-                log.exception("the broadcaster cannot be reached; polling goes on")
-
-    async def _hear_bell(self) -> None:
-        """Hear until it fails. Raises TimeoutError after a silence in which at least our own beat was due."""
-        async with self._broadcast.subscribe(BELL) as subscriber:
-            self._ring(BEAT)
-            while True:
-                async with asyncio.timeout(SILENT_BEATS * BEAT_SECONDS):
-                    message = await subscriber.get()
-                self.hears = True
-                self._hear(message.message)
-
-    async def _reconnect(self) -> None:
-        """broadcaster never does so by itself."""
-        await leave(self._broadcast)
-        await self._broadcast.connect()
-
-    async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(BEAT_SECONDS)
-            self._ring(BEAT)
-
-    def _hear(self, message: str) -> None:
-        try:
-            heard = orjson.loads(message)
-            if "signal" in heard:
-                self._pass_on(_signal_from(heard))
-            elif "position" in heard:
-                self._wake(UUID(heard["account"]), int(heard["position"]))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            log.warning("an unreadable message on the bell was ignored")
 
     def _wake(self, account_id: UUID, position: int) -> None:
         tail = self._tails.get(account_id)
@@ -212,7 +130,7 @@ class Hub:
 
     async def _poll(self) -> None:
         while True:
-            await asyncio.sleep(self._poll_seconds)
+            await self._until_due()
             if not self._tails:
                 continue
             try:
@@ -223,23 +141,16 @@ class Hub:
             for account_id, position in heads:
                 self._wake(account_id, position)
 
+    async def _until_due(self) -> None:
+        """On time, and at once when the bell may have missed something."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._poll_seconds):
+                await self._due.wait()
+        self._due.clear()
+
     def announce(self, account_id: UUID, position: int) -> None:
         """Ring the bell, from after the commit: returns at once, never raises."""
-        self._ring({"account": str(account_id), "position": position})
-
-    def _ring(self, message: dict[str, object]) -> None:
-        task = asyncio.get_running_loop().create_task(self._publish(orjson.dumps(message).decode()))
-        self._ringing.add(task)
-        task.add_done_callback(self._ringing.discard)
-
-    async def _publish(self, message: str) -> None:
-        try:
-            # A broadcaster that stalls must not pile up one task for each commit.
-            async with asyncio.timeout(PUBLISH_SECONDS):
-                await self._broadcast.publish(BELL, message)
-        except Exception:
-            # Costs the latency of a poll and nothing else.
-            log.exception("the bell could not be rung")
+        self._bell.ring(account_id, position)
 
     async def _follow_log(self, tail: Tail) -> None:
         """The task of one tail. A failing database is waited for; feeds notice nothing but a delay."""
@@ -352,15 +263,7 @@ class Hub:
 
     async def signal(self, signal: Signal) -> None:
         """Pass a typing signal or the like on to all processes. Best effort: who does not listen now never hears it."""
-        self._ring(
-            {
-                "account": str(signal.account_id),
-                "conversation": str(signal.conversation_id),
-                "signal": signal.kind,
-                "user": str(signal.user_id),
-                "side": signal.user_kind,
-            }
-        )
+        self._bell.signal(signal)
 
     def _pass_on(self, signal: Signal) -> None:
         for queue in self._signals.get(signal.conversation_id, ()):
