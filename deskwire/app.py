@@ -10,11 +10,13 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
+from broadcaster import Broadcast
 from graphql import GraphQLError
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -53,8 +55,9 @@ from partners.webhooks import send_due_calls, webhook_client
 from resolvers.loaders import loaders_for, of_account, of_actor
 from schema.context import Context, Loaders
 from subscriptions.batches import Batches
-from subscriptions.bell import Bell
-from subscriptions.bus import broadcast_at
+from subscriptions.bell import Bell, BellState
+from subscriptions.bus import BadBroadcastUrl, broadcast_at
+from subscriptions.bus.faulty import BadFaults
 from subscriptions.connections import Caps, Connections
 from subscriptions.feeds import LiveFeeds
 from subscriptions.hub import Hub
@@ -101,7 +104,7 @@ class Deskwire:
         self.engine = Engine(
             build_schema(), report=report, introspection=not config.is_production, suggestions=not config.is_production
         )
-        self.bell = Bell(broadcast_at(config.broadcast_url, config.database_url))
+        self.bell = Bell(_broadcast(config))
         self._tokens: Batches[str, Actor | None] = Batches(_known)
         means = Means(self.engine, of_account, of_actor, self._context)
         self.hub = Hub(self.bell, cursors, means, self._tokens.ask, poll_seconds=config.poll_seconds)
@@ -181,8 +184,9 @@ class Deskwire:
         if self.stopping.is_set() or not await probe():
             return JSONResponse({"status": "not ready"}, 503)
         failing = self.jobs.failing
-        status = "ready" if self.bell.hears and not failing else "degraded"
-        return JSONResponse({"status": status, "hears": self.bell.hears, "failing": failing})
+        bell = self.bell.state
+        status = "ready" if bell.hears and not failing else "degraded"
+        return JSONResponse({"status": status, "bell": _shown(bell), "failing": failing})
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -234,6 +238,20 @@ class Deskwire:
 
 async def _known(tokens: list[str]) -> list[Actor | None]:
     return await authenticate_all(tokens, utc_now())
+
+
+def _broadcast(config: Config) -> Broadcast:
+    """Raises BadConfiguration."""
+    try:
+        return broadcast_at(config.broadcast_url, config.database_url, config.bus_faults)
+    except BadBroadcastUrl as error:
+        raise BadConfiguration(f"DESKWIRE_BROADCAST_URL: {error}") from None
+    except BadFaults as error:
+        raise BadConfiguration(f"DESKWIRE_BUS_FAULTS: {error}") from None
+
+
+def _shown(bell: BellState) -> dict[str, object]:
+    return asdict(bell) | {"heard_at": bell.heard_at and bell.heard_at.isoformat()}
 
 
 @asynccontextmanager

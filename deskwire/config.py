@@ -13,6 +13,7 @@ DEVELOPMENT_KEY = "development-only-key-that-production-refuses"
 SHORTEST_KEY = 32
 # GraphQL's Int, which says how large a file is, ends at two thousand million.
 MOST_MEGABYTES = 1900
+BUSES = ("memory://", "redis://", "rediss://", "postgres://", "postgresql://", "database://")
 
 
 class BadConfiguration(ValueError):
@@ -24,7 +25,9 @@ class Config:
     """Each field is the variable DESKWIRE_<FIELD> in capitals.
 
     database_url      sqlite://var/deskwire.db, or postgres://user:password@host/database
-    broadcast_url     memory:// for one process; redis://host for several
+    broadcast_url     memory:// for one process; for several, redis://[user:password@]host[:port][/number], rediss://…,
+                      postgres://… (LISTEN and NOTIFY), or database://, which is that on database_url's own server.
+                      The connection must be to PostgreSQL itself, not to a pooler.
     host, port        where `serve` listens
     env               development, or production, which refuses unsafe settings and serves no pages
     secret_key        signs cursors; at least 32 characters, the same for all processes
@@ -46,6 +49,7 @@ class Config:
     email_domain      the domain whose subdomains are ours: an account's address is support@<account>.<domain>.
                       Signatures in addresses and Message-IDs are made with secret_key.
     email_inbound_key signs the mails that come in through /email/inbound/<account>; at least 32 characters
+    bus_faults        for tests, refused in production: what the bus does wrong, as drop=0.5,repeat=3
     """
 
     database_url: str = "sqlite://var/deskwire.db"
@@ -68,6 +72,7 @@ class Config:
     email_url: str = "files://var/mail"
     email_domain: str = "mail.deskwire.example"
     email_inbound_key: str = DEVELOPMENT_KEY
+    bus_faults: str = ""
 
     @property
     def is_production(self) -> bool:
@@ -120,8 +125,7 @@ def _check(config: Config) -> None:
         raise BadConfiguration(f"DESKWIRE_ATTACHMENT_MEGABYTES is at most {MOST_MEGABYTES}.")
     if config.env not in ("development", "production"):
         raise BadConfiguration("DESKWIRE_ENV is development or production.")
-    if not config.broadcast_url.startswith(("memory://", "redis://", "rediss://")):
-        raise BadConfiguration("DESKWIRE_BROADCAST_URL is memory:// or redis://…; others are not there yet.")
+    _check_bus(config)
     _check_email(config)
     for name in ("secret_key", "email_inbound_key"):
         key = getattr(config, name)
@@ -130,6 +134,20 @@ def _check(config: Config) -> None:
                 f"Production needs DESKWIRE_{name.upper()}, of at least 32 characters. Make one with:\n"
                 "  python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
             )
+
+
+def _check_bus(config: Config) -> None:
+    if not config.broadcast_url.startswith(BUSES):
+        raise BadConfiguration(
+            "DESKWIRE_BROADCAST_URL is memory://, redis://host, rediss://host, postgres://host/database or database://."
+        )
+    if config.broadcast_url.startswith("database://") and config.database_url.startswith("sqlite:"):
+        raise BadConfiguration(
+            "DESKWIRE_BROADCAST_URL=database:// needs PostgreSQL. One process serves a SQLite file, and memory:// is "
+            "enough for it."
+        )
+    if config.bus_faults and config.is_production:
+        raise BadConfiguration("DESKWIRE_BUS_FAULTS breaks the bus on purpose, for tests. Production refuses it.")
 
 
 def _check_email(config: Config) -> None:

@@ -76,7 +76,8 @@ def _sqlite_credentials(url: str) -> dict[str, Any]:
     return {"file_path": str(sqlite_file(url)), "synchronous": "FULL", "busy_timeout": 5000, "cache_size": -16000}
 
 
-def _postgres_credentials(url: str, pool_size: int) -> dict[str, Any]:
+def postgres_parameters(url: str) -> dict[str, Any]:
+    """What a `postgres:` URL says, by libpq's names. `?host=/folder` is that of a Unix socket. Raises ValueError."""
     parts = urlsplit(url)
     query = dict(parse_qsl(parts.query))
     return {
@@ -84,12 +85,22 @@ def _postgres_credentials(url: str, pool_size: int) -> dict[str, Any]:
         "port": parts.port or int(query.pop("port", "5432")),
         "user": query.pop("user", None) or unquote(parts.username or "postgres"),
         "password": query.pop("password", None) or unquote(parts.password or ""),
-        "database": unquote(parts.path.lstrip("/")) or "postgres",
+        "dbname": unquote(parts.path.lstrip("/")) or "postgres",
+        **query,
+    }
+
+
+def _postgres_credentials(url: str, pool_size: int) -> dict[str, Any]:
+    rest = postgres_parameters(url)
+    address = {name: rest.pop(name) for name in ("host", "port", "user", "password")}
+    return {
+        **address,
+        "database": rest.pop("dbname"),
         "application_name": "deskwire",
         "minsize": 1,
         "maxsize": pool_size,
         # What else the URL says (sslmode, …) is for the driver.
-        "server_settings": query,
+        "server_settings": rest,
     }
 
 

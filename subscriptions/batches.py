@@ -1,4 +1,4 @@
-"""Questions that many ask at the same moment, answered together: as many at once as came while the last were answered."""
+"""Questions of the same moment, answered together: as many at once as came while the last ones were answered."""
 
 from __future__ import annotations
 

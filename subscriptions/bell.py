@@ -149,8 +149,6 @@ class Bell:
         async with asyncio.timeout(CALL_SECONDS):
             await self._broadcast.connect()
         async with self._subscribed() as subscriber:
-            # Whatever was rung before this moment was for others.
-            ears.resync()
             self._beat_now()
             try:
                 async with asyncio.timeout(_silent_seconds()) as patience:
@@ -175,8 +173,7 @@ class Bell:
     def _understand(self, message: str, ears: _Ears, patience: asyncio.Timeout) -> None:
         self._heard_at = utc_now()
         if message == self._beat:
-            self._join()
-            self._beat_heard = time.monotonic()
+            self._hear_ourselves(ears)
             patience.reschedule(_patience())
         elif message == JOINED:
             self._join()
@@ -190,6 +187,13 @@ class Bell:
             patience.reschedule(None)
         else:
             ears.hear(message)
+
+    def _hear_ourselves(self, ears: _Ears) -> None:
+        was_deaf = not self.hears
+        self._join()
+        self._beat_heard = time.monotonic()
+        if was_deaf:
+            ears.resync()
 
     def _join(self) -> None:
         self._connections += not self._connected

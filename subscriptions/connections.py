@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -50,6 +50,7 @@ class Connections:
         # Each is pinged in a second of its own, so that thousands of pings are not one burst.
         self._seconds: list[set[Connection]] = [set() for _ in range(PING_SECONDS)]
         self._next = 0
+        self._left = asyncio.Event()
         self._accounts: Counter[UUID] = Counter()
         self._people: Counter[UUID] = Counter()
 
@@ -64,6 +65,11 @@ class Connections:
         """Whether one more is taken."""
         return not self.is_draining and len(self) < self.caps.process
 
+    async def _wait_until_empty(self) -> None:
+        while len(self):
+            self._left.clear()
+            await self._left.wait()
+
     @contextmanager
     def counted(self, connection: Connection) -> Iterator[None]:
         """For the life of a connection."""
@@ -74,6 +80,7 @@ class Connections:
             yield
         finally:
             second.discard(connection)
+            self._left.set()
 
     @contextmanager
     def occupied(self, actor: Actor) -> Iterator[None]:
@@ -112,9 +119,9 @@ class Connections:
         # A few leave at once; thousands that came back together would only meet a server that starts.
         window = min(seconds, len(self) / 200)
         timers = [loop.call_later(random.uniform(0, window), each.restart) for each in self]
-        deadline = loop.time() + window + CLOSE_SECONDS
-        while len(self) and loop.time() < deadline:
-            await asyncio.sleep(0.02)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(window + CLOSE_SECONDS):
+                await self._wait_until_empty()
         for timer in timers:
             timer.cancel()
         for connection in list(self):

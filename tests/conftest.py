@@ -14,6 +14,7 @@ from domain.actors import Actor
 from domain.people import issue_token
 from models import User, utc_now
 from models.database import opened
+from tests.brokers import Breakable, Redis, breakable_postgres, redis_url
 from tests.client import Client
 from tests.databases import Postgres, Sqlite, postgres_server
 from tests.factories import World
@@ -21,6 +22,8 @@ from tests.factories import World
 SignIn = Callable[[Actor], Awaitable[Client]]
 
 BACK_ENDS = ("sqlite", "postgres")
+NETWORK_BUSES = ("redis", "postgres")
+BUSES = ("memory", *NETWORK_BUSES)
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +35,37 @@ def sqlite(tmp_path_factory: pytest.TempPathFactory) -> Sqlite:
 def postgres() -> Iterator[Postgres]:
     with postgres_server() as url:
         yield Postgres(url)
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[str]:
+    """The URL of a Redis that tests share."""
+    with redis_url() as url:
+        yield url
+
+
+@pytest.fixture(params=BUSES)
+def bus_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where the bell hangs. A test that asks for it runs once on each kind of broker."""
+    if request.param == "memory":
+        yield "memory://"
+    elif request.param == "redis":
+        yield request.getfixturevalue("redis")
+    else:
+        postgres: Postgres = request.getfixturevalue("postgres")
+        with postgres.empty() as url:
+            yield url
+
+
+@pytest.fixture(params=NETWORK_BUSES)
+async def broker(request: pytest.FixtureRequest) -> AsyncIterator[Breakable]:
+    """A broker of the test's own, to break. Once on each kind that there is a network to."""
+    if request.param == "redis":
+        with Redis.started() as redis:
+            yield redis
+    else:
+        async with breakable_postgres(request.getfixturevalue("postgres")) as broken:
+            yield broken
 
 
 @pytest.fixture(params=BACK_ENDS)

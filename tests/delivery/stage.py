@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +15,7 @@ from domain.actors import Actor
 from domain.transactions import Call, Transaction, unit_of_work
 from models import Account, EventType, Ticket
 from schema.ids import encode_id
-from subscriptions.hub import Feed, Hub
+from subscriptions.hub import Hub
 from tests.client import OPERATIONS, Client, Refused, Stream
 from tests.conftest import SignIn
 from tests.factories import World
@@ -36,12 +36,6 @@ def ticket_id(ticket: Ticket) -> str:
 def user_id(actor: Actor) -> str:
     assert actor.id is not None
     return encode_id("User", actor.id)
-
-
-def _idle(feed: Feed) -> bool:
-    """Whether its reader waits for more."""
-    getters: Collection[object] = feed.queue._getters  # type: ignore[attr-defined]
-    return feed.queue.empty() and len(getters) == 1
 
 
 async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -65,7 +59,7 @@ class Stage:
 
     def feeds(self) -> int:
         """How many streams of the log are attached."""
-        return sum(len(tail.feeds) for tail in self.hub._tails.values())
+        return sum(len(cohort.members) for tail in self.hub._tails.values() for cohort in tail.index)
 
     def listeners(self) -> int:
         """How many streams, of the log or of signals, are attached."""
@@ -76,7 +70,7 @@ class Stage:
         for tail in list(self.hub._tails.values()):
             account = await Account.get(id=tail.account_id)
             await until(lambda: tail.position >= account.last_position)  # noqa: B023  # awaited before the next turn
-        await until(lambda: all(map(_idle, [feed for tail in self.hub._tails.values() for feed in tail.feeds])))
+        await until(lambda: all(tail.is_idle for tail in self.hub._tails.values()))
 
     async def silent(self, *streams: Stream) -> None:
         """Assert that all that has happened so far has brought these streams nothing more."""
@@ -104,7 +98,7 @@ class Stage:
             yield stream
 
     async def cursor(self) -> str:
-        return await self.hub.sync_cursor(self.world.id)
+        return await self.hub.sync_cursor(self.world.admin)
 
     async def do(self, actor: Actor, mutation: str, **input: Any) -> dict[str, Any]:
         """The payload of a mutation: of the contract by its name, or of the text of any."""

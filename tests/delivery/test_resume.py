@@ -131,7 +131,7 @@ async def test_a_cursor_that_cannot_be_resumed_from_is_refused(stage: Stage, oth
     account = await Account.get(id=world.id)
     good = await stage.cursor()
     cursors = {
-        await hub.sync_cursor(other_world.id): "CURSOR_EXPIRED",
+        await hub.sync_cursor(other_world.admin): "CURSOR_EXPIRED",
         hub.cursors.write(Position(world.id, new_id(), account.last_position)): "CURSOR_EXPIRED",
         hub.cursors.write(Position(world.id, account.epoch, account.last_position + 1)): "CURSOR_EXPIRED",
         good[:-1] + ("A" if good[-1] != "A" else "B"): "INVALID_CURSOR",
