@@ -76,7 +76,7 @@ class Member(ABC):
         """Send it. Returns whether the connection takes more."""
 
     @abstractmethod
-    def end(self, error: Exception) -> None:
+    def end(self, errors: list[dict[str, Any]]) -> None:
         """The stream is over; say why. The member is in no cohort any more."""
 
 

@@ -250,8 +250,9 @@ class Tail:
         """Up to where a member has been told everything, at the event that is passed on now."""
         if cohort.is_late:
             return max(cohort.position, member.since)
-        last = self.position - 1 if member.question.topic.heeds_access else self.position
-        return max(last, member.since)
+        if member.question.topic.heeds_access:
+            return self.position - 1  # even if it began later: what it was let through by is no longer so
+        return max(self.position, member.since)
 
     # Members
 
@@ -260,10 +261,10 @@ class Tail:
 
         Raises InvalidCursor, CursorExpired, and what its topic refuses.
         """
-        await member.question.topic.check(member.caller.actor)
-        # After who he is: a change of his access in between is met as an event.
+        # First where the log stands, then who he is: a change of his access in between is met as an event.
         account = await self._account.ask(None)
         position = account.last_position if after is None else await self._cursors.resume(after, account, self.backlog)
+        await member.question.topic.check(member.caller.actor)
         if position < self.position and member.question.topic.heeds_access:
             await self._know_changes(position)
         member.caller.members.add(member)
@@ -422,7 +423,7 @@ class Tail:
             assert member.parked_at is not None
             slow = SlowConsumer(self.cursor(member.parked_at))
             self.leave(member)
-            member.end(slow)
+            member.end(self._shown(slow))
 
     def _split(self, cohort: Cohort, position: int) -> None:
         """An answer asked who somebody is: from here on each is told by himself."""
@@ -432,6 +433,12 @@ class Tail:
             self._place(member, max(position, member.since))
 
     def _end(self, cohort: Cohort, error: Exception) -> None:
+        shown = self._shown(error)
         for member in [*cohort.members, *cohort.parked]:
             self.leave(member)
-            member.end(error)
+            member.end(shown)
+
+    def _shown(self, error: Exception) -> list[dict[str, Any]]:
+        """The errors of a GraphQL response. A defect is reported here, once for all whom it hits."""
+        shown: list[dict[str, Any]] = self._means.engine.masked(error)["errors"]
+        return shown

@@ -99,8 +99,8 @@ class Stream(Member):
     def tell(self, telling: Telling) -> bool:
         return self._socket.wire.tell(self._head, telling)
 
-    def end(self, error: Exception) -> None:
-        self._socket.broken(self._identifier, error)
+    def end(self, errors: list[dict[str, Any]]) -> None:
+        self._socket.ended(self._identifier, errors)
 
 
 class Sockets:
@@ -374,8 +374,10 @@ class Socket:
                 await self._listen(identifier, operation, variables, asked, context)
                 self._done(identifier)
                 self.wire.say(orjson.dumps({"type": "complete", "id": identifier}))
+        except RequestError as refusal:
+            self.ended(identifier, self._live.engine.refused(refusal)["errors"])
         except Exception as error:
-            self.broken(identifier, error)
+            self.ended(identifier, self._live.engine.masked(error)["errors"])
 
     async def _listen(
         self,
@@ -400,11 +402,9 @@ class Socket:
         finally:
             await events.aclose()
 
-    def broken(self, identifier: str, error: Exception) -> None:
-        """An operation ends with an error."""
-        engine = self._live.engine
-        shown = engine.refused(error) if isinstance(error, RequestError) else engine.masked(error)
-        self._error(identifier, shown["errors"])
+    def ended(self, identifier: str, errors: list[dict[str, Any]]) -> None:
+        """An operation ends with errors."""
+        self._error(identifier, errors)
         self._done(identifier)
 
     def _done(self, identifier: str) -> None:

@@ -15,6 +15,7 @@ from deskwire.app import Deskwire, create_app, no_pages
 from deskwire.cli.store import loaded
 from deskwire.config import BadConfiguration, Config
 from deskwire.development import development_pages
+from deskwire.frames import ReadyFramesProtocol
 
 MESSAGE_BYTES = 65_536
 DRAIN_SECONDS = 15
@@ -33,7 +34,7 @@ class Server(uvicorn.Server):
         self._deskwire = deskwire
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._deskwire.stopping.set()
+        await self._deskwire.drain()
         await super().shutdown(sockets)
 
 
@@ -79,7 +80,8 @@ def _uvicorn(app: object) -> uvicorn.Config:
     return uvicorn.Config(
         app,  # type: ignore[arg-type]  # a Starlette
         http="httptools",
-        ws="websockets-sansio",
+        ws=ReadyFramesProtocol,
+        ws_ping_interval=None,  # our own are messages of the protocol
         ws_max_size=MESSAGE_BYTES,
         ws_per_message_deflate=False,
         lifespan="off",

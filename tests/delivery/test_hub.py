@@ -32,7 +32,7 @@ async def test_a_failing_database_delays_and_loses_nothing(
     ticket = await stage.world.live_ticket()
     async with stage.hearing(stage.world.admin, "TicketActivity", ticketId=ticket_id(ticket)) as stream:
         with monkeypatch.context() as patched:
-            patched.setattr("subscriptions.hub.read", lambda *_: 1 / 0)
+            patched.setattr("subscriptions.tail.read", lambda *_: 1 / 0)
             numbers = await stage.burst(ticket, 3)
             await until(lambda: "reading the log failed" in caplog.text)
         assert types(await stream.take(3)) == [("MACRO_APPLIED", number) for number in numbers]
@@ -41,7 +41,8 @@ async def test_a_failing_database_delays_and_loses_nothing(
 
 async def test_who_does_not_read_is_told_and_can_resume(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """R161: his stream alone ends with SLOW_CONSUMER; its cursor finds the rest. Nobody else notices."""
-    monkeypatch.setattr("subscriptions.hub.QUEUE", 32)
+    monkeypatch.setattr("subscriptions.cohorts.QUEUE", 32)
+    monkeypatch.setattr("subscriptions.wires.FULL_BYTES", 2_000)
     world = stage.world
     ticket = await world.live_ticket()
     client = await stage.client(world.admin)
@@ -91,7 +92,7 @@ async def test_a_log_is_read_once_and_left_with_its_last_listener(stage: Stage, 
         stage.hearing(stage.world.admin, SIGNALS, ticketId=ticket_id(ticket)),
     ):
         assert set(stage.hub._tails) == {stage.world.id, other_world.id}
-        reading = [task for task in asyncio.all_tasks() if "_follow_log" in repr(task)]
+        reading = [task for task in asyncio.all_tasks() if "Tail.run" in repr(task)]
         assert len(reading) == 2
     await until(lambda: len(asyncio.all_tasks()) <= base)
     assert stage.hub._tails == {}

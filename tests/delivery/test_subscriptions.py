@@ -29,6 +29,7 @@ from models import (
     TicketStatus,
 )
 from schema.ids import decode_any, encode_id
+from subscriptions.topics import Activity
 from tests.client import Closed, Refused, Stream
 from tests.delivery.stage import READ, SIGNALS, TYPE, Stage, changes, refusal_of, ticket_id, types, user_id
 from tests.factories import AGENT, World
@@ -514,17 +515,13 @@ async def test_access_lost_while_a_stream_begins_is_noticed(stage: Stage, monkey
     world = stage.world
     agent, ticket = await agent_of(stage, TicketAccess.GROUPS)
     client = await stage.client(agent)
-    loads = 0
+    check = Activity.check
 
-    async def load_and_lose(account_id: UUID, user_id: UUID) -> Actor | None:
-        nonlocal loads
-        loaded = await load_actor(account_id, user_id)
-        loads += 1
-        if loads == 2:  # the first is for the check at the start
-            await loses_group(stage, agent, ticket)
-        return loaded
+    async def check_and_lose(topic: Activity, actor: Actor) -> None:
+        await check(topic, actor)
+        await loses_group(stage, agent, ticket)
 
-    monkeypatch.setattr("subscriptions.delivery.load_actor", load_and_lose)
+    monkeypatch.setattr("subscriptions.topics.Activity.check", check_and_lose)
     async with client.listening("TicketActivity", ticketId=ticket_id(ticket)) as stream:
         assert (await refusal_of(stream))[0]["extensions"]["code"] == "ACCESS_REVOKED"
         await world.comment(ticket, world.admin, "secret")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -78,8 +77,9 @@ async def test_each_close_code_is_provoked(
             assert await closed(socket) == (1011, "1011 internal error")
     assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == ["a socket failed"]
     async with stage.hearing(stage.world.admin, "SessionEnded") as stream:
-        stage.app.state.deskwire.stopping.set()
+        draining = asyncio.create_task(stage.app.state.deskwire.drain())
         assert (await closed(stream.socket))[0] == 1012
+        await draining
 
 
 async def test_the_end_of_a_token_s_life_closes_the_socket(stage: Stage) -> None:
@@ -147,16 +147,16 @@ async def test_a_deactivated_user_is_out(stage: Stage) -> None:
 async def test_a_token_revoked_while_its_socket_opens_is_noticed(stage: Stage, client: Client) -> None:
     """R156: between asking who he is and listening for his revocation, nothing slips through."""
     token = await Token.filter(user_id=stage.world.admin.id).get()
-    doors = stage.app.state.deskwire.doors
+    ask = stage.hub.authenticate
 
     async def authenticate(bearer: str) -> Any:
-        actor = await doors.authenticate(bearer)
+        actor = await ask(bearer)
         if not tail.position:
             await revoke_token(Call(stage.world.admin), token.id)
             await until(lambda: tail.position > 0)  # the log has passed it on, to nobody
         return actor
 
-    stage.app.state.deskwire.doors = replace(doors, authenticate=authenticate)
+    stage.hub.authenticate = authenticate
     async with stage.hub._tail(stage.world.id) as tail, client.connected(initialise=False) as socket:
         await socket.say({"type": "connection_init", "payload": {"authorization": f"Bearer {client.token}"}})
         assert await words_until_closed(socket) == [4403]
@@ -306,7 +306,7 @@ async def test_an_internal_error_is_masked_and_ends_nothing_else(
         await stage.world.comment(ticket, stage.world.admin)
         assert (await stream.next())["event"]["sequence"] == 5
         with monkeypatch.context() as patched:
-            patched.setattr("subscriptions.fields.event_of", lambda event: 1 / 0)
+            patched.setattr("subscriptions.topics.event_of", lambda event: 1 / 0)
             await stage.world.comment(ticket, stage.world.admin)
             (fatal,) = await refusal_of(stream)
         assert fatal["extensions"]["code"] == "INTERNAL_SERVER_ERROR"
@@ -332,8 +332,8 @@ async def test_every_event_is_answered_with_fresh_loaders(stage: Stage) -> None:
 async def test_a_reader_that_does_not_read_is_left(
     stage: Stage, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """F6: a frame that cannot be sent in time ends the socket with 1011; its streams are released."""
-    monkeypatch.setattr("subscriptions.transport.SEND_SECONDS", 0.2)
+    """F6: a frame that cannot be sent in time ends the socket; its streams are released."""
+    monkeypatch.setattr("subscriptions.wires.SEND_SECONDS", 0.2)
     ticket = await stage.world.live_ticket()
     socket = Socket(stage.app)
     socket._from_server = asyncio.Queue(1)
