@@ -14,6 +14,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 from broadcaster import Broadcast
@@ -43,7 +44,7 @@ from domain.settings import set_ending_sessions_since
 from domain.timers import close_solved_tickets, expire_sessions, purge_expired
 from domain.transactions import announce_to
 from domain.trigger_runs import retry_triggers, run_triggers
-from execution.engine import Engine
+from execution.engine import Engine, Operation
 from models import utc_now
 from models.database import is_unavailable, opened, pending_migrations, probe
 from partners.email.addresses import Addresses
@@ -64,6 +65,7 @@ from subscriptions.hub import Hub
 from subscriptions.questions import Questions
 from subscriptions.resume import Cursors
 from subscriptions.scenes import Means
+from subscriptions.streaming import Format, StreamedResponse
 from subscriptions.transport import Live, Sockets
 
 log = logging.getLogger("deskwire")
@@ -159,9 +161,8 @@ class Deskwire:
 
     async def signed_in(self, request: Request) -> Actor:
         """The actor of an HTTP request. Raises NotSignedIn; Unavailable, because here an outage shows first."""
-        kind, _, token = request.headers.get("authorization", "").partition(" ")
         try:
-            actor = await authenticate(token.strip(), utc_now()) if kind.lower() == "bearer" else None
+            actor = await authenticate(_bearer(request), utc_now())
         except Exception as error:
             if not is_unavailable(error):
                 raise
@@ -175,6 +176,13 @@ class Deskwire:
     def attachments(self) -> AttachmentDoors:
         most_bytes = self.config.attachment_megabytes * 1024 * 1024
         return AttachmentDoors(self.storage, self.links, most_bytes, self.signed_in, self.engine.masked)
+
+    def stream(self, request: Request, format: Format, operation: Operation, variables: dict[str, Any]) -> Response:
+        """The response to a subscription over HTTP. Raises Unavailable while no more connections are taken."""
+        if not self.connections.is_open:
+            raise Unavailable("This process takes no more connections. Try again in a moment.")
+        streamed = StreamedResponse(self.live, format, _bearer(request), operation, variables)
+        return cast(Response, streamed)  # Starlette asks of a response only that it is an ASGI application
 
     async def livez(self, request: Request) -> Response:
         return JSONResponse({"status": "alive"})
@@ -236,6 +244,12 @@ class Deskwire:
                 yield
 
 
+def _bearer(request: Request) -> str:
+    """The bearer token of a request; what is none, nobody has."""
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else ""
+
+
 async def _known(tokens: list[str]) -> list[Actor | None]:
     return await authenticate_all(tokens, utc_now())
 
@@ -291,7 +305,11 @@ def create_app(config: Config, pages: Pages = no_pages) -> Starlette:
     """The ASGI application."""
     deskwire = Deskwire(config)
     endpoint: Callable[[Request], Awaitable[Response]] = graphql_endpoint(
-        deskwire.engine, deskwire.signed_in, deskwire.context_for, allow_get=config.allow_get
+        deskwire.engine,
+        deskwire.signed_in,
+        deskwire.context_for,
+        allow_get=config.allow_get,
+        stream=deskwire.stream,
     )
     files = Files(deskwire.storage, config.attachment_megabytes * 1024 * 1024)
     mails = inbound_endpoint(config.email_inbound_key, deskwire.addresses, files)

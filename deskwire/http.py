@@ -21,6 +21,7 @@ from starlette.responses import Response
 
 from execution.engine import Engine, Operation
 from execution.errors import BAD_USER_INPUT, RequestError, code_of, extensions_of
+from subscriptions.streaming import MULTIPART, SENT_EVENTS, Format, once
 
 MAX_BODY = 65_536
 MAX_NESTING = 64
@@ -36,6 +37,7 @@ HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 ActorT = TypeVar("ActorT")
 Endpoint = Callable[[Request], Awaitable[Response]]
+Stream = Callable[[Request, Format, Operation, dict[str, Any]], Response]
 
 
 class HTTPRefusal(Exception):
@@ -67,14 +69,16 @@ def graphql_endpoint(
     context_for: Callable[[ActorT], object],
     *,
     allow_get: bool,
+    stream: Stream | None = None,
 ) -> Endpoint:
-    """Return the endpoint of queries and mutations. Route all of METHODS to it.
+    """Return the endpoint of all operations. Route all of METHODS to it.
 
     authenticate  raises an exception with `code` and `status` (401, UNAUTHENTICATED) where the caller is nobody
     context_for   makes the context of one operation
     allow_get     also answer queries by GET
+    stream        makes the response to a subscription, in the format that the client accepts
     """
-    return _Endpoint(engine, authenticate, context_for, allow_get).respond
+    return _Endpoint(engine, authenticate, context_for, allow_get, stream).respond
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +87,13 @@ class _Endpoint(Generic[ActorT]):
     authenticate: Callable[[Request], Awaitable[ActorT]]
     context_for: Callable[[ActorT], object]
     allow_get: bool
+    stream: Stream | None
 
     async def respond(self, request: Request) -> Response:
-        media_type, refused = negotiated(request.headers.getlist("accept"))
+        accept = request.headers.getlist("accept")
+        media_type, refused = negotiated(accept)
         try:
-            return _response(200, await self._answer(request), media_type)
+            return await self._answer(request, media_type, streamed(accept))
         except RequestError as refusal:
             return _response(refused, self.engine.refused(refusal), media_type)
         except ClientDisconnect:
@@ -97,15 +103,30 @@ class _Endpoint(Generic[ActorT]):
         except Exception as error:
             return self._refused(error, media_type)
 
-    async def _answer(self, request: Request) -> dict[str, Any]:
+    async def _answer(self, request: Request, media_type: str, format: Format | None) -> Response:
         self._check_method(request)
         actor = await self.authenticate(request)
         parameters = _from_url(request) if request.method == "GET" else await _from_body(request)
         operation = self.engine.prepare(parameters.query, parameters.operation_name)
         _check_kind(operation, request.method)
         _check_literals(operation)
+        if operation.kind is OperationType.SUBSCRIPTION:
+            return self._streamed(request, format, operation, parameters.variables)
         result = await self.engine.execute(operation, parameters.variables, self.context_for(actor))
-        return self.engine.formatted(result)
+        formatted = self.engine.formatted(result)
+        if format is not None and not _accepts_json(request.headers.getlist("accept")):
+            return Response(
+                once(format, orjson.dumps(formatted)), headers={**HEADERS, "Content-Type": format.content_type}
+            )
+        return _response(200, formatted, media_type)
+
+    def _streamed(
+        self, request: Request, format: Format | None, operation: Operation, variables: dict[str, Any]
+    ) -> Response:
+        if format is None or self.stream is None:
+            message = "Subscribe over WebSocket (graphql-transport-ws), or accept text/event-stream."
+            raise HTTPRefusal(400, "SUBSCRIPTION_NEEDS_WEBSOCKET", message)
+        return self.stream(request, format, operation, variables)
 
     def _check_method(self, request: Request) -> None:
         allowed = ["GET", "POST"] if self.allow_get else ["POST"]
@@ -144,6 +165,22 @@ def negotiated(accept: Sequence[str]) -> Negotiated:
     if new > plain:
         return Negotiated(RESPONSE_JSON, 400)
     return Negotiated(JSON, 200 if plain.named else 400)
+
+
+def streamed(accept: Sequence[str]) -> Format | None:
+    """The format that a client wants streams in, if he names one; server-sent events where he likes both alike."""
+    text = ",".join(accept)
+    ranges = dict(_ranges(text))
+    sent_events = ranges.get("text/event-stream", 0.0)
+    multipart = ranges.get("multipart/mixed", 0.0) if "subscriptionspec=1.0" in text.lower().replace('"', "") else 0.0
+    if max(sent_events, multipart) == 0:
+        return None
+    return MULTIPART if multipart > sent_events else SENT_EVENTS
+
+
+def _accepts_json(accept: Sequence[str]) -> bool:
+    names = {name for name, quality in _ranges(",".join(accept)) if quality > 0}
+    return bool(names & {JSON, RESPONSE_JSON, "application/*", "*/*"})
 
 
 def _ranges(accept: str) -> Iterator[tuple[str, float]]:
@@ -255,9 +292,6 @@ def _children(value: object) -> Sequence[Any]:
 
 
 def _check_kind(operation: Operation, method: str) -> None:
-    if operation.kind is OperationType.SUBSCRIPTION:
-        message = "Subscriptions are served over WebSocket (graphql-transport-ws) at this address."
-        raise HTTPRefusal(400, "SUBSCRIPTION_NEEDS_WEBSOCKET", message)
     if method == "GET" and operation.kind is OperationType.MUTATION:
         raise _not_allowed("A mutation needs POST.", ["POST"])
 

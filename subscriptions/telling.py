@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+BOUNDARY = "graphql"
+PART = b"\r\nContent-Type: application/json\r\n\r\n%s\r\n--" + BOUNDARY.encode()
+"""A part and the delimiter behind it: clients look at a part when they have seen where it ends."""
+
 
 class Telling:
     """The JSON of an execution result, and what each transport makes of it, made when first asked for."""
@@ -38,7 +42,7 @@ class Telling:
     def part(self) -> bytes:
         """As a part of Apollo's multipart subscriptions."""
         if self._part is None:
-            self._part = b'{"payload":' + self.json + b"}"
+            self._part = PART % (b'{"payload":' + self.json + b"}")
         return self._part
 
 

@@ -15,7 +15,7 @@ from deskwire.app import Deskwire, create_app, no_pages
 from deskwire.cli.store import loaded
 from deskwire.config import BadConfiguration, Config
 from deskwire.development import development_pages
-from deskwire.frames import ReadyFramesProtocol
+from deskwire.frames import AbortableProtocol, ReadyFramesProtocol
 
 MESSAGE_BYTES = 65_536
 DRAIN_SECONDS = 15
@@ -79,7 +79,7 @@ def _listening(config: Config) -> socket.socket:
 def _uvicorn(app: object) -> uvicorn.Config:
     return uvicorn.Config(
         app,  # type: ignore[arg-type]  # a Starlette
-        http="httptools",
+        http=AbortableProtocol,
         ws=ReadyFramesProtocol,
         ws_ping_interval=None,  # our own are messages of the protocol
         ws_max_size=MESSAGE_BYTES,

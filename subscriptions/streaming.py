@@ -1,0 +1,240 @@
+"""Subscriptions over HTTP: one response for each, as server-sent events or as Apollo's multipart format.
+
+Server-sent events are those of GraphQL over SSE in "distinct connections" mode. Every stream that does not end with
+the connection ends with a reason: a last result with `errors`, then its completion.
+
+    UNAUTHENTICATED      the token expired or was revoked    get a fresh one
+    SERVER_RESTARTING    the server goes away                subscribe again with the last cursor
+    SLOW_CONSUMER, …     as over WebSocket
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping, MutableMapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from domain.errors import Unauthenticated
+from domain.transactions import shielded
+from execution.engine import Operation
+from execution.errors import RequestError
+from models import utc_now
+from schema.context import Context
+from subscriptions.cohorts import Caller, Member
+from subscriptions.connections import CLOSE_SECONDS
+from subscriptions.questions import Following, Question
+from subscriptions.telling import BOUNDARY, PART, Telling
+from subscriptions.transport import Live, Receive
+from subscriptions.wires import AsgiWire, Send
+
+log = logging.getLogger("deskwire.transport")
+
+ABORT = "deskwire.abort"
+"""The key of a server's extension that drops a connection at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How results are written into the body of a response."""
+
+    content_type: str
+    begin: bytes
+    beat: bytes
+    end: bytes
+    of: Callable[[Telling], bytes]
+
+
+SENT_EVENTS = Format(
+    content_type="text/event-stream; charset=utf-8",
+    begin=b":\n\n",
+    beat=b":\n\n",
+    end=b"event: complete\ndata:\n\n",
+    of=lambda telling: telling.sent_event,
+)
+MULTIPART = Format(
+    content_type=f'multipart/mixed;boundary="{BOUNDARY}";subscriptionSpec=1.0',
+    begin=b"\r\n--" + BOUNDARY.encode(),
+    beat=PART % b"{}",
+    end=b"--\r\n",
+    of=lambda telling: telling.part,
+)
+
+HEADERS = {
+    b"cache-control": b"no-store",
+    b"x-content-type-options": b"nosniff",
+    b"x-accel-buffering": b"no",  # nginx would hold events back
+}
+
+
+class Restarting(Exception):
+    """The process stops."""
+
+    code = "SERVER_RESTARTING"
+
+
+class _Only(Member):
+    """The one subscription of a response."""
+
+    __slots__ = ("_response",)
+
+    def __init__(self, caller: Caller, question: Question, response: StreamedResponse) -> None:
+        super().__init__(caller, question)
+        self._response = response
+
+    def tell(self, telling: Telling) -> bool:
+        return self._response.tell(telling)
+
+    def end(self, errors: list[dict[str, Any]]) -> None:
+        self._response.finish(errors)
+
+
+class StreamedResponse:
+    """The ASGI response to one subscription."""
+
+    def __init__(
+        self, live: Live, format: Format, token: str, operation: Operation, variables: Mapping[str, Any]
+    ) -> None:
+        self._live = live
+        self._format = format
+        self._token = token
+        self._operation = operation
+        self._variables = variables
+        self._over = asyncio.Event()
+        self._completed = False
+        self._aborted = False
+        self._wire: AsgiWire | None = None
+        self._member: _Only | None = None
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        wire = self._wire = AsgiWire(send, _body)
+        wire.on_drained, wire.on_stuck = self._drained, self.abort
+        headers = [(b"content-type", self._format.content_type.encode()), *HEADERS.items()]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        wire.say(self._format.begin)
+        with self._live.connections.counted(self):
+            left = asyncio.create_task(self._until_left(receive))
+            following = asyncio.create_task(self._follow())
+            over = asyncio.create_task(self._over.wait())
+            try:
+                await asyncio.wait({left, over}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (left, following, over):
+                    task.cancel()
+                await asyncio.gather(left, following, over, return_exceptions=True)
+        if self._aborted:
+            await self._drop(scope)
+        elif self._completed:
+            await self._complete(wire, send)
+        wire.close()
+
+    async def _until_left(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async def _complete(self, wire: AsgiWire, send: Send) -> None:
+        with suppress(Exception):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await wire.flush()
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _drop(self, scope: Mapping[str, Any]) -> None:
+        abort = scope.get("extensions", {}).get(ABORT)
+        if abort is not None:
+            abort()
+            await asyncio.sleep(0.01)  # the server must know, or it complains of an answer without an end
+
+    # Following
+
+    async def _follow(self) -> None:
+        try:
+            async with self._live.hub.admitted(self._token, self._gone) as caller:
+                with self._live.connections.occupied(caller.actor):
+                    async with self._live.present(caller.actor):
+                        await self._join(caller)
+                        await self._until_expired(caller)
+        except RequestError as refusal:
+            self.finish(self._live.engine.refused(refusal)["errors"])
+        except Exception as error:
+            self._fail(error)
+
+    async def _join(self, caller: Caller) -> None:
+        context = self._live.context_for(caller.actor)
+        asked = await self._live.questions.ask(self._operation, self._variables, context)
+        if isinstance(asked, Following):
+            self._member = _Only(caller, asked.question, self)
+            await caller.tail.join(self._member, asked.after)
+        else:
+            await self._listen(asked, context)
+            self.finish()
+
+    async def _listen(self, events: AsyncGenerator[Any, None], context: Context) -> None:
+        engine = self._live.engine
+        try:
+            async for event in events:
+                fresh = self._live.context_for(context.actor)
+                result = await shielded(engine.respond(self._operation, self._variables, event, fresh))
+                if self._wire is not None and not self._wire.is_full:
+                    self.tell(Telling(orjson.dumps(engine.formatted(result))))
+        finally:
+            await events.aclose()
+
+    async def _until_expired(self, caller: Caller) -> None:
+        if caller.expires_at is None:
+            await asyncio.Event().wait()
+            return
+        await asyncio.sleep(max(0.0, (caller.expires_at - utc_now()).total_seconds()))
+        caller.tail.turn_away(caller, expired=True)
+
+    def _gone(self, *, expired: bool) -> None:
+        self._fail(Unauthenticated("The token has expired." if expired else "The token was revoked."))
+
+    def _drained(self) -> None:
+        if self._member is not None:
+            self._member.caller.tail.drained(self._member)
+
+    # Writing
+
+    def tell(self, telling: Telling) -> bool:
+        """Write a result. Returns whether the connection takes more."""
+        if self._completed or self._wire is None:
+            return True
+        self._wire.say(self._format.of(telling))
+        return not self._wire.is_full
+
+    def finish(self, errors: list[dict[str, Any]] | None = None) -> None:
+        """The stream is over, with these errors or in order."""
+        if self._completed or self._wire is None:
+            return
+        if errors is not None:
+            self.tell(Telling(orjson.dumps({"errors": errors})))
+        self._wire.say(self._format.end)
+        self._completed = True
+        self._over.set()
+
+    def _fail(self, error: Exception) -> None:
+        self.finish(self._live.engine.masked(error)["errors"])
+
+    def ping(self) -> None:
+        if self._wire is not None and not self._completed and not self._wire.is_full:
+            self._wire.say(self._format.beat)
+
+    def restart(self) -> None:
+        self._fail(Restarting("The server restarts. Subscribe again with your last cursor."))
+
+    def abort(self) -> None:
+        self._aborted = True
+        self._over.set()
+
+
+def once(format: Format, body: bytes) -> bytes:
+    """A single result, for a client that accepts nothing but a stream."""
+    return format.begin + format.of(Telling(body)) + format.end
+
+
+def _body(data: bytes) -> MutableMapping[str, Any]:
+    return {"type": "http.response.body", "body": data, "more_body": True}
