@@ -1,20 +1,20 @@
-"""Who has a socket on this process, kept in step with the table of presences."""
+"""Who has a connection to this process, kept in step with the table of presences."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import datetime
 from uuid import UUID
-from weakref import WeakValueDictionary
 
 from domain.actors import Actor
-from domain.presence import WATCHED, note_gone, note_present, renew
+from domain.presence import WATCHED, note_changes, renew
 from domain.transactions import shielded
 from models import new_id, utc_now
+from subscriptions.batches import Batches
 
 log = logging.getLogger("deskwire.presence")
 
@@ -22,11 +22,12 @@ RENEW_SECONDS = 10.0
 
 
 class LivePresence:
-    """Counts the sockets of each user. The table is told of the first one and the last one only.
+    """Counts the connections of each user. The table is told of the first one and the last one only.
 
-    Sockets come and go faster than a database writes. So nobody writes "he came" or "he went": whoever changed a count
-    waits for his turn, and then writes what is so now, unless that is written already. What could not be written is
-    made good with the next renewal: a socket does not fail because its presence could not be noted.
+    Connections come and go faster than a database writes. So nobody writes "he came" or "he went": whoever changed a
+    count waits for the next writing, which writes what is so then for all who wait, unless it is written already.
+    What could not be written is made good with the next renewal: a connection does not fail because its presence
+    could not be noted.
     """
 
     def __init__(self, clock: Callable[[], datetime] = utc_now) -> None:
@@ -35,23 +36,22 @@ class LivePresence:
         self._sockets: Counter[UUID] = Counter()
         self._users: dict[UUID, Actor] = {}
         self._written: set[UUID] = set()
-        # Kept for as long as somebody has his turn, or waits for it.
-        self._turns: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
+        self._settling: Batches[UUID, None] = Batches(self._settle)
 
     @asynccontextmanager
     async def present(self, user: Actor) -> AsyncIterator[None]:
-        """For the life of one socket."""
+        """For the life of one connection."""
         if user.kind not in WATCHED or user.id is None:
             yield
             return
         self._users[user.id] = user
         self._sockets[user.id] += 1
         try:
-            await shielded(self._settle(user.id))
+            await shielded(self._settling.ask(user.id))
             yield
         finally:
             self._sockets[user.id] -= 1
-            await shielded(self._settle(user.id))
+            await shielded(self._settling.ask(user.id))
 
     async def keep_renewing(self, every: float = RENEW_SECONDS) -> None:
         """Renew after each so many seconds, until cancelled."""
@@ -66,24 +66,34 @@ class LivePresence:
         except Exception:
             log.exception("presence could not be renewed; it is tried again")
             return
-        for user_id in list(self._users):
-            await shielded(self._settle(user_id))
+        waiting = [shielded(self._settling.ask(user_id)) for user_id in list(self._users)]
+        await asyncio.gather(*waiting)
 
-    async def _settle(self, user_id: UUID) -> None:
-        turn = self._turns.setdefault(user_id, asyncio.Lock())
-        async with turn:
+    async def _settle(self, user_ids: list[UUID]) -> list[None]:
+        accounts: defaultdict[UUID, set[UUID]] = defaultdict(set)
+        for user_id in user_ids:
+            if user_id in self._users and self._is_here(user_id) != (user_id in self._written):
+                accounts[self._users[user_id].account_id].add(user_id)
+        for account_id, changed in accounts.items():
             try:
-                await self._write(user_id)
+                await self._write(account_id, changed)
             except Exception:
-                log.exception("the presence of user %s could not be noted; it is tried again", user_id)
-        if not self._sockets[user_id] and user_id not in self._written:
-            self._sockets.pop(user_id, None)
-            self._users.pop(user_id, None)
+                log.exception("the presence of %s users could not be noted; it is tried again", len(changed))
+        self._forget(user_ids)
+        return [None] * len(user_ids)
 
-    async def _write(self, user_id: UUID) -> None:
-        user = self._users.get(user_id)
-        here, written = self._sockets[user_id] > 0, user_id in self._written
-        if user is None or here == written:
-            return
-        await (note_present if here else note_gone)(user, self.process_id, self._clock())
-        (self._written.add if here else self._written.discard)(user_id)
+    async def _write(self, account_id: UUID, changed: set[UUID]) -> None:
+        here = {user_id for user_id in changed if self._is_here(user_id)}
+        gone = changed - here
+        await note_changes(account_id, self.process_id, self._clock(), here=here, gone=gone)
+        self._written |= here
+        self._written -= gone
+
+    def _is_here(self, user_id: UUID) -> bool:
+        return self._sockets[user_id] > 0
+
+    def _forget(self, user_ids: Collection[UUID]) -> None:
+        for user_id in user_ids:
+            if not self._sockets[user_id] and user_id not in self._written:
+                self._sockets.pop(user_id, None)
+                self._users.pop(user_id, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
+from execution.leaves import LeafExecutor
 from resolvers import Mutation, Query
 from schema.events import (
     EmailUndelivered,
@@ -62,5 +63,6 @@ def build_schema(*, sort: bool = False) -> strawberry.Schema:
         mutation=Mutation,
         subscription=Subscription,
         types=EVENTS,
+        execution_context_class=LeafExecutor,
         config=StrawberryConfig(sort_schema=sort),
     )

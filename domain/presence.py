@@ -9,13 +9,14 @@ ends the absence, and nothing else: he says himself that he is online, or writes
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from domain.actors import Actor, system
 from domain.availability import change_status
-from domain.locks import lock_live_session, lock_user, read_settings_locked
+from domain.locks import lock_sessions, lock_user, lock_users, read_settings_locked
 from domain.passes import each
 from domain.timers import expire
 from domain.transactions import Call, Transaction, shielded, unit_of_work
@@ -45,44 +46,66 @@ Clock = Callable[[], datetime]
 
 async def note_present(user: Actor, process_id: UUID, now: datetime) -> None:
     """He has a socket on this process."""
-    assert user.id is not None
-    user_id = user.id
-
-    async def work(tx: Transaction) -> None:
-        row = await lock_user(tx, user_id)
-        mine = await Presence.get_or_none(user_id=user_id, process_id=process_id)
-        if mine is None:
-            mine = Presence(id=new_id(), account_id=tx.account_id, user_id=user_id, process_id=process_id)
-        mine.renewed_at = tx.now
-        await mine.save()
-        await _mark(tx, row, None)
-
-    await unit_of_work(Call(user, clock=lambda: now), work)
+    await note_changes(user.account_id, process_id, now, here={_id(user)}, gone=set())
 
 
 async def note_gone(user: Actor, process_id: UUID, now: datetime) -> None:
     """His last socket on this process is closed. If it was his last anywhere, he is absent from now on."""
+    await note_changes(user.account_id, process_id, now, here=set(), gone={_id(user)})
+
+
+def _id(user: Actor) -> UUID:
     assert user.id is not None
-    user_id = user.id
+    return user.id
+
+
+async def note_changes(account_id: UUID, process_id: UUID, now: datetime, *, here: set[UUID], gone: set[UUID]) -> None:
+    """Who of an account has come to this process, and who has left it: all in one unit of work.
+
+    Thousands come back in the same seconds when a server restarts.
+    """
 
     async def work(tx: Transaction) -> None:
-        row = await lock_user(tx, user_id)
-        gone = await Presence.filter(user_id=user_id, process_id=process_id).delete()
-        if gone and not await Presence.exists(user_id=user_id):
-            await _mark(tx, row, tx.now)
+        users = {user.id: user for user in await lock_users(tx, here | gone)}
+        await _note_here(tx, process_id, here & users.keys())
+        await _mark(tx, [users[each] for each in sorted(here & users.keys())], None)
+        absent = await _note_gone(process_id, gone & users.keys())
+        await _mark(tx, [users[each] for each in sorted(absent)], tx.now)
 
-    await unit_of_work(Call(user, clock=lambda: now), work)
+    await unit_of_work(Call(system(account_id), clock=lambda: now), work)
 
 
-async def _mark(tx: Transaction, user: User, absent_since: datetime | None) -> None:
-    """Note an absence, or that it is over, on the row that it matters to. The user is locked."""
-    if user.kind is not UserKind.END_USER:
-        await AgentAvailability.filter(agent_id=user.id).update(absent_since=absent_since)
-        return
-    session = await lock_live_session(tx, user)
-    if session is not None:
-        session.customer_left_at = absent_since
-        await session.save(update_fields=["customer_left_at"])
+async def _note_here(tx: Transaction, process_id: UUID, here: set[UUID]) -> None:
+    mine = Presence.filter(process_id=process_id, user_id__in=here)
+    await mine.update(renewed_at=tx.now)
+    known = set(await mine.values_list("user_id", flat=True))
+    rows = [
+        Presence(id=new_id(), account_id=tx.account_id, user_id=each, process_id=process_id, renewed_at=tx.now)
+        for each in sorted(here - known)
+    ]
+    await Presence.bulk_create(rows)
+
+
+async def _note_gone(process_id: UUID, gone: set[UUID]) -> set[UUID]:
+    """Returns those who are absent now: their last socket anywhere was here."""
+    mine = Presence.filter(process_id=process_id, user_id__in=gone)
+    left: set[UUID] = set(await mine.values_list("user_id", flat=True))  # type: ignore[arg-type]  # typed as rows
+    await mine.delete()
+    elsewhere: list[Any] = await Presence.filter(user_id__in=left).values_list("user_id", flat=True)
+    return left - set(elsewhere)
+
+
+async def _mark(tx: Transaction, users: Sequence[User], absent_since: datetime | None) -> None:
+    """Note absences, or that they are over, on the rows that they matter to. The users are locked."""
+    agents = [user.id for user in users if user.kind is not UserKind.END_USER]
+    if agents:
+        await AgentAvailability.filter(agent_id__in=agents).update(absent_since=absent_since)
+    customers = [user.id for user in users if user.kind is UserKind.END_USER]
+    if customers:
+        live = MessagingSession.filter(end_user_id__in=customers).exclude(state=SessionState.ENDED)
+        for session in await lock_sessions(tx, live):
+            session.customer_left_at = absent_since
+            await session.save(update_fields=["customer_left_at"])
 
 
 async def renew(process_id: UUID, now: datetime) -> set[UUID]:
@@ -121,7 +144,7 @@ async def _bury_one(call: Call, user_id: UUID, process_id: UUID) -> bool:
         if not await dead.delete():
             return False
         if not await Presence.exists(user_id=user_id):
-            await _mark(tx, user, tx.now)
+            await _mark(tx, [user], tx.now)
         return True
 
     return await unit_of_work(call, work)

@@ -1,0 +1,98 @@
+"""strawberry's executor with a short cut for leaves: a plain attribute of an object, shown as a scalar or an enum.
+
+graphql-core makes a path, an info and a dictionary of arguments for each of them, and most fields are such. What is
+not plain, or goes wrong, takes the long way, which says what is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+from graphql import GraphQLObjectType, is_leaf_type, is_non_null_type
+from graphql.execution.collect_fields import GroupedFieldSet
+from graphql.pyutils import AwaitableOrValue, Path
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """How to get one field without anything around it."""
+
+    get: Callable[[Any], Any]
+    show: Callable[[Any], Any]
+    nullable: bool
+
+
+class LeafExecutor(StrawberryGraphQLCoreExecutionContext):
+    """See the module. Results, errors and their paths are those of graphql-core."""
+
+    def execute_fields(
+        self,
+        parent_type: GraphQLObjectType,
+        source_value: Any,
+        path: Path | None,
+        grouped_field_set: GroupedFieldSet,
+        position_context: Any,
+    ) -> AwaitableOrValue[dict[str, Any]]:
+        leaves = _leaves_of(parent_type)
+        shown: dict[str, Any] = {}
+        rest: GroupedFieldSet = {}
+        for name, details in grouped_field_set.items():
+            leaf = leaves.get(details[0].node.name.value)
+            value = _shown(leaf, source_value) if leaf is not None else _LONG_WAY
+            if value is _LONG_WAY:
+                rest[name] = details
+            shown[name] = value  # in its place, as the order of the answer is that of the question
+        if not rest:
+            return shown
+        others = super().execute_fields(parent_type, source_value, path, rest, position_context)
+        if self.is_awaitable(others):
+            return _joined(shown, others)
+        return _filled(shown, others)  # type: ignore[arg-type]
+
+
+_LONG_WAY: Any = object()
+
+
+def _shown(leaf: Leaf, source: Any) -> Any:
+    try:
+        value = leaf.get(source)
+        if value is None:
+            return None if leaf.nullable else _LONG_WAY
+        return leaf.show(value)
+    except Exception:
+        return _LONG_WAY
+
+
+async def _joined(shown: dict[str, Any], others: Any) -> dict[str, Any]:
+    return _filled(shown, await others)
+
+
+def _filled(shown: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
+    shown |= others
+    # A field that the type lacks is left out, as the long way does.
+    return {name: value for name, value in shown.items() if value is not _LONG_WAY}
+
+
+def _leaves_of(parent_type: GraphQLObjectType) -> dict[str, Leaf]:
+    """The plain leaves of a type; kept with it."""
+    leaves: dict[str, Leaf] | None = getattr(parent_type, "_deskwire_leaves", None)
+    if leaves is None:
+        found = {name: _leaf(field) for name, field in parent_type.fields.items()}
+        leaves = {name: leaf for name, leaf in found.items() if leaf is not None}
+        parent_type._deskwire_leaves = leaves  # type: ignore[attr-defined]
+    return leaves
+
+
+def _leaf(field: Any) -> Leaf | None:
+    definition = field.extensions.get("strawberry-definition")
+    if definition is None or not getattr(field.resolve, "_is_default", False) or field.args:
+        return None
+    nullable = not is_non_null_type(field.type)
+    kind = field.type if nullable else field.type.of_type
+    if not is_leaf_type(kind):
+        return None
+    return Leaf(attrgetter(definition.python_name), kind.coerce_output_value, nullable)
