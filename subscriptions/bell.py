@@ -12,7 +12,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -71,6 +71,7 @@ class Bell:
         self._due: dict[UUID, int] = {}
         self._signals: deque[Signal] = deque()
         self._work = asyncio.Event()
+        self._again = asyncio.Event()
         self._refused = False
         self._beat_heard = -float("inf")
         self._connected = False
@@ -138,7 +139,7 @@ class Bell:
                 await self._hear(ears)
             except Exception as error:
                 _unless_cancelled()
-                log.warning("the bus failed or is silent; polling goes on: %s", error or repr(error))
+                log.warning("the bus failed or is silent; polling goes on: %s", str(error) or repr(error))
             self._part()
             ears.resync()
             await self._leave()
@@ -179,6 +180,7 @@ class Bell:
             self._join()
             ears.resync()
             self._beat_now()
+            self._again.set()
             patience.reschedule(_patience())
         elif message == PARTED:
             # It connects again by itself: nothing is to be heard until it says so.
@@ -210,7 +212,7 @@ class Bell:
                 await self._broadcast.disconnect()
         except (Exception, asyncio.CancelledError) as error:
             _unless_cancelled()
-            log.warning("the bus could not be left in order: %s", error or repr(error))
+            log.warning("the bus could not be left in order: %s", str(error) or repr(error))
 
     async def _keep_beating(self) -> None:
         while True:
@@ -231,8 +233,15 @@ class Bell:
                 await self._publish_all()
             except Exception as error:
                 self._refuse(error)
-                await asyncio.sleep(pauses.next())
+                await self._until_again(pauses.next())
                 self._work.set()
+
+    async def _until_again(self, seconds: float) -> None:
+        """So long, or until the bus is there again."""
+        self._again.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._again.wait()
 
     async def _publish_all(self) -> None:
         if self._beat_due:
@@ -266,7 +275,7 @@ class Bell:
         self._signals.clear()
         if not self._refused:
             self._refused = True
-            log.warning("the bell cannot be rung; it is tried again: %s", error or repr(error))
+            log.warning("the bell cannot be rung; it is tried again: %s", str(error) or repr(error))
 
 
 @dataclass(frozen=True, slots=True)
