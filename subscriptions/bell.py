@@ -12,18 +12,17 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
-import orjson
 from broadcaster import Broadcast
 from broadcaster._base import Subscriber
 
 from models import utc_now
 from schema.context import Signal
+from subscriptions.bus.messages import Ears, encode_beat, encode_position, encode_signal
 from subscriptions.bus.supervised import JOINED, PARTED, Pauses
 
 log = logging.getLogger("deskwire.bell")
@@ -66,11 +65,12 @@ class Bell:
 
     def __init__(self, broadcast: Broadcast) -> None:
         self._broadcast = broadcast
-        self._beat = orjson.dumps({"beat": uuid4().hex}).decode()
+        self._beat = encode_beat()
         self._beat_due = False
         self._due: dict[UUID, int] = {}
         self._signals: deque[Signal] = deque()
         self._work = asyncio.Event()
+        self._again = asyncio.Event()
         self._refused = False
         self._beat_heard = -float("inf")
         self._connected = False
@@ -121,7 +121,7 @@ class Bell:
 
         `resync` is called whenever something may have been missed: the logs are the only truth then.
         """
-        ears = _Ears(heard, signalled, resync)
+        ears = Ears(heard, signalled, resync)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._listen(ears), name="bell listens")
@@ -131,20 +131,22 @@ class Bell:
             self._part()
             await self._leave()
 
-    async def _listen(self, ears: _Ears) -> None:
+    async def _listen(self, ears: Ears) -> None:
         pauses = Pauses()
         while True:
             try:
                 await self._hear(ears)
             except Exception as error:
                 _unless_cancelled()
-                log.warning("the bus failed or is silent; polling goes on: %s", error or repr(error))
+                # An outage is one line; what is not expected of a network is shown in full.
+                unexpected = not isinstance(error, OSError)
+                log.warning("the bus failed; polling goes on: %s", str(error) or repr(error), exc_info=unexpected)
             self._part()
             ears.resync()
             await self._leave()
             await asyncio.sleep(pauses.next())
 
-    async def _hear(self, ears: _Ears) -> None:
+    async def _hear(self, ears: Ears) -> None:
         """Connect, and hear until it fails. Raises TimeoutError after a silence in which our own beat was due."""
         async with asyncio.timeout(CALL_SECONDS):
             await self._broadcast.connect()
@@ -170,7 +172,7 @@ class Bell:
             async with asyncio.timeout(CALL_SECONDS):
                 await subscription.__aexit__(None, None, None)
 
-    def _understand(self, message: str, ears: _Ears, patience: asyncio.Timeout) -> None:
+    def _understand(self, message: str, ears: Ears, patience: asyncio.Timeout) -> None:
         self._heard_at = utc_now()
         if message == self._beat:
             self._hear_ourselves(ears)
@@ -179,6 +181,7 @@ class Bell:
             self._join()
             ears.resync()
             self._beat_now()
+            self._again.set()
             patience.reschedule(_patience())
         elif message == PARTED:
             # It connects again by itself: nothing is to be heard until it says so.
@@ -188,7 +191,7 @@ class Bell:
         else:
             ears.hear(message)
 
-    def _hear_ourselves(self, ears: _Ears) -> None:
+    def _hear_ourselves(self, ears: Ears) -> None:
         was_deaf = not self.hears
         self._join()
         self._beat_heard = time.monotonic()
@@ -210,7 +213,7 @@ class Bell:
                 await self._broadcast.disconnect()
         except (Exception, asyncio.CancelledError) as error:
             _unless_cancelled()
-            log.warning("the bus could not be left in order: %s", error or repr(error))
+            log.warning("the bus could not be left in order: %s", str(error) or repr(error))
 
     async def _keep_beating(self) -> None:
         while True:
@@ -231,8 +234,15 @@ class Bell:
                 await self._publish_all()
             except Exception as error:
                 self._refuse(error)
-                await asyncio.sleep(pauses.next())
+                await self._until_again(pauses.next())
                 self._work.set()
+
+    async def _until_again(self, seconds: float) -> None:
+        """So long, or until the bus is there again."""
+        self._again.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._again.wait()
 
     async def _publish_all(self) -> None:
         if self._beat_due:
@@ -241,12 +251,12 @@ class Bell:
         for account_id in list(self._due):
             await self._ring_now(account_id)
         while self._signals:
-            await self._publish(_encoded(self._signals.popleft()))
+            await self._publish(encode_signal(self._signals.popleft()))
 
     async def _ring_now(self, account_id: UUID) -> None:
         position = self._due.pop(account_id)
         try:
-            await self._publish(orjson.dumps({"account": str(account_id), "position": position}).decode())
+            await self._publish(encode_position(account_id, position))
         except Exception:
             # Others may hear well, and wait for a poll that a bell would spare them.
             self.ring(account_id, position)
@@ -266,27 +276,7 @@ class Bell:
         self._signals.clear()
         if not self._refused:
             self._refused = True
-            log.warning("the bell cannot be rung; it is tried again: %s", error or repr(error))
-
-
-@dataclass(frozen=True, slots=True)
-class _Ears:
-    """Who is told."""
-
-    heard: Callable[[UUID, int], None]
-    signalled: Callable[[Signal], None]
-    resync: Callable[[], None]
-
-    def hear(self, message: str) -> None:
-        """Pass on a message of another process, or of ours."""
-        try:
-            told = orjson.loads(message)
-            if "signal" in told:
-                self.signalled(_decoded(told))
-            elif "position" in told:
-                self.heard(UUID(told["account"]), int(told["position"]))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            log.warning("an unreadable message on the bell was ignored")
+            log.warning("the bell cannot be rung; it is tried again: %s", str(error) or repr(error))
 
 
 def _silent_seconds() -> float:
@@ -296,22 +286,6 @@ def _silent_seconds() -> float:
 def _patience() -> float:
     """The moment, of the loop's clock, until which our next beat must be heard."""
     return asyncio.get_running_loop().time() + _silent_seconds()
-
-
-def _encoded(signal: Signal) -> str:
-    told = {
-        "account": str(signal.account_id),
-        "conversation": str(signal.conversation_id),
-        "signal": signal.kind,
-        "user": str(signal.user_id),
-        "side": signal.user_kind,
-    }
-    return orjson.dumps(told).decode()
-
-
-def _decoded(told: dict[str, Any]) -> Signal:
-    account, conversation, user = (UUID(told[name]) for name in ("account", "conversation", "user"))
-    return Signal(account, conversation, told["signal"], user, told["side"])
 
 
 def _unless_cancelled() -> None:

@@ -137,7 +137,8 @@ class Supervised(BroadcastBackend):
                 await self._hear(channels)
             except Exception as error:
                 # Not every try of a long outage: the state of the bell shows that it lasts.
-                log.log(logging.WARNING if pauses.is_first else logging.DEBUG, "no broker: %s", error or repr(error))
+                level = logging.WARNING if pauses.is_first else logging.DEBUG
+                log.log(level, "no broker: %s", str(error) or repr(error))
             await self._tell(channels, PARTED)
             await asyncio.sleep(pauses.next())
 
@@ -145,6 +146,7 @@ class Supervised(BroadcastBackend):
         async with aclosing(self._broker.hear(channels)) as heard:
             async with asyncio.timeout(JOIN_SECONDS):
                 await anext(heard)
+            self._rests_until = 0.0
             await self._tell(channels, JOINED)
             async for event in heard:
                 if event is not None:

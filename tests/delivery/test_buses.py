@@ -11,9 +11,11 @@ from uuid import uuid4
 import pytest
 from broadcaster import Broadcast
 from broadcaster._base import Subscriber
+from redis.asyncio.connection import SSLConnection
 
 from subscriptions.bus import BadBroadcastUrl, broadcast_at
-from subscriptions.bus.supervised import JOINED, PARTED
+from subscriptions.bus.redis import RedisBroker
+from subscriptions.bus.supervised import JOINED, PARTED, BusDown
 from tests.brokers import Breakable
 from tests.conftest import NETWORK_BUSES
 from tests.delivery.stage import until
@@ -272,6 +274,10 @@ async def give_up(bus: Broadcast, channel: str) -> None:
     with pytest.raises(TimeoutError):
         await bus.publish(channel, "meanwhile")
     assert 1.5 < time.monotonic() - began < 3
+    began = time.monotonic()
+    with pytest.raises(BusDown):  # it is not waited for again so soon
+        await bus.publish(channel, "meanwhile")
+    assert time.monotonic() - began < 0.5
 
 
 async def leave(bus: Broadcast) -> None:
@@ -315,6 +321,16 @@ async def test_who_is_refused_is_told_and_tries_again(
     (record,) = [each for each in caplog.records if each.name == "deskwire.bus" and each.levelname == "WARNING"]
     assert "no broker" in record.message
     assert "wrong@" not in record.message
+
+
+def test_redis_is_reached_as_its_url_says() -> None:
+    """TLS needs a server with a certificate, which the tests have not; that it is asked for is seen here."""
+    broker = RedisBroker("rediss://desk:s%2Fcret@redis.example:7000/3?decode_responses=true&protocol=3")
+    connection = broker._connection()
+    assert isinstance(connection, SSLConnection)
+    assert (connection.host, connection.port, connection.db) == ("redis.example", 7000, 3)
+    assert (connection.username, connection.password, connection.protocol) == ("desk", "s/cret", 2)
+    assert not connection.encoder.decode_responses
 
 
 @pytest.mark.parametrize(

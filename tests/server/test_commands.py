@@ -92,6 +92,7 @@ def test_a_database_that_cannot_be_used_is_said(tmp_path: Path) -> None:
         ("EMAIL_URL", "https://mx.example", ["DESKWIRE_EMAIL_URL", "smtp://", "files://"]),
         ("EMAIL_DOMAIN", "support@acme", ["DESKWIRE_EMAIL_DOMAIN", "mail.example.com"]),
         ("BROADCAST_URL", "kafka://host", ["DESKWIRE_BROADCAST_URL", "redis://"]),
+        ("BROADCAST_URL", "database://", ["DESKWIRE_BROADCAST_URL=database://", "PostgreSQL", "memory://"]),
     ],
 )
 def test_a_value_that_cannot_be_used_is_said(
