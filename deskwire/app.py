@@ -18,6 +18,7 @@ from uuid import UUID, uuid4
 from broadcaster import Broadcast
 from graphql import GraphQLError
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
@@ -26,11 +27,14 @@ from starlette.websockets import WebSocket
 from deskwire.attachments.doors import AttachmentDoors
 from deskwire.attachments.links import Links
 from deskwire.config import BadConfiguration, Config
+from deskwire.figures import metrics_of
+from deskwire.health import DatabaseProbe, Lag
 from deskwire.http import METHODS, graphql_endpoint
 from deskwire.jobs import Job, Jobs
 from deskwire.presence import LivePresence
 from deskwire.schema import build_schema
 from deskwire.storage import storage_at
+from deskwire.traffic import Counted, Traffic
 from domain.actors import Actor
 from domain.assignment import route_waiting_tickets
 from domain.attachments import Sweep, purge_attachments
@@ -45,7 +49,7 @@ from domain.transactions import announce_to
 from domain.trigger_runs import retry_triggers, run_triggers
 from execution.engine import Engine
 from models import utc_now
-from models.database import is_unavailable, opened, pending_migrations, probe
+from models.database import is_unavailable, opened, pending_migrations
 from partners.email.addresses import Addresses
 from partners.email.files import Files
 from partners.email.inbound import inbound_endpoint
@@ -103,6 +107,10 @@ class Deskwire:
         self.jobs = Jobs(self._jobs())
         self.stopping = asyncio.Event()
         self.broken = False
+        self.lag = Lag()
+        self.database = DatabaseProbe()
+        self.traffic = Traffic()
+        self.metrics = metrics_of(self)
         self.doors = Doors(self._known, self.context_for, self._guarded)
 
     def _jobs(self) -> list[Job]:
@@ -172,15 +180,25 @@ class Deskwire:
         await Socket(websocket, self.engine, self.doors, self.stopping).serve()
 
     async def livez(self, request: Request) -> Response:
-        return JSONResponse({"status": "alive"})
+        """503 when the event loop hung lately."""
+        return JSONResponse({"status": "late"}, 503) if self.lag.is_grave else JSONResponse({"status": "alive"})
 
     async def readyz(self, request: Request) -> Response:
         """503 while stopping or without a database. Without the broadcaster, or with a job that fails, degraded."""
-        if self.stopping.is_set() or not await probe():
+        if self.stopping.is_set() or not await self.database.answers():
             return JSONResponse({"status": "not ready"}, 503)
         failing = self.jobs.failing
         status = "ready" if self.hub.hears and not failing else "degraded"
         return JSONResponse({"status": status, "hears": self.hub.hears, "failing": failing})
+
+    async def served_metrics(self, request: Request) -> Response:
+        """In Prometheus' text format."""
+        await self.database.answers()
+        return Response(self.metrics.text(), media_type=self.metrics.MEDIA_TYPE)
+
+    async def drain(self) -> None:
+        """From now on we are not ready, and streams end. Returns when they have ended; called once."""
+        self.stopping.set()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -190,6 +208,7 @@ class Deskwire:
         tasks = [
             asyncio.create_task(self.hub.run(), name="hub"),
             asyncio.create_task(self.presence.keep_renewing(), name="presence"),
+            asyncio.create_task(self.lag.run(), name="lag probe"),
         ]
         if self.config.jobs:
             tasks.append(asyncio.create_task(self.jobs.run(), name="jobs"))
@@ -282,8 +301,11 @@ def create_app(config: Config, pages: Pages = no_pages) -> Starlette:
             Route("/readyz", deskwire.readyz),
             *deskwire.attachments.routes(),
             Route("/email/inbound/{slug}", mails, methods=["POST"]),
+            # In production only where operators look: DESKWIRE_OPERATIONS_PORT.
+            *([] if config.is_production else [Route("/metrics", deskwire.served_metrics)]),
             *pages(deskwire),
         ],
+        middleware=[Middleware(Counted, traffic=deskwire.traffic)],
     )
     app.state.deskwire = deskwire
     return app
