@@ -45,6 +45,7 @@ async def serve(config: Config, place: Place | None = None) -> int:
 
 
 async def _serve(server: Server, deskwire: Deskwire, listener: socket.socket, place: Place | None) -> int:
+    server.take_signals()
     if place:
         place.line.on_end(server.stop)
         place.line.say_ready()

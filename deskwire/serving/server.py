@@ -44,12 +44,15 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._deskwire = deskwire
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        # uvicorn would raise the signal again at its end, and the process would die of it instead of leaving with 0.
-        # The handlers stay: a second signal must also end what closes the database.
+    def take_signals(self) -> None:
+        """From now on they end this server in order. Before, a start that hangs must still die of one."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self.handle_exit)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # uvicorn's would come after we said that we serve, and raise the signal again at the end: the process would
+        # die of it instead of leaving with 0. Ours stay: a second signal also ends what closes the database.
         yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
