@@ -16,6 +16,7 @@ from deskwire.development import development_pages
 from deskwire.serving.line import Line
 from deskwire.serving.listening import BACKLOG, address, listening
 from deskwire.serving.operations import operations
+from deskwire.serving.protocol import Impatient
 from deskwire.serving.server import Server
 
 MESSAGE_BYTES = 65_536
@@ -59,7 +60,7 @@ async def _serve(server: Server, deskwire: Deskwire, listener: socket.socket, pl
 def _uvicorn(app: object) -> uvicorn.Config:
     return uvicorn.Config(
         app,  # type: ignore[arg-type]  # a Starlette
-        http="httptools",
+        http=Impatient,
         ws="websockets-sansio",
         ws_max_size=MESSAGE_BYTES,
         ws_per_message_deflate=False,
