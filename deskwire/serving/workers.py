@@ -5,7 +5,7 @@ listening socket of its own on the one port (SO_REUSEPORT).
 
 The first worker goes ahead and the others follow when it serves, so what is wrong for all of them is said once.
 Whoever ends before all have served has met such a thing: then the supervisor gives up. Later it never does; a worker
-that ends is started again after a pause, which grows while it keeps ending.
+that ends is started again after a pause, which grows while it keeps ending. One that hangs is killed.
 
 SIGTERM, SIGINT   end all workers in order; a second one kills them
 SIGHUP            replace them, one after the other
@@ -26,7 +26,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from deskwire.config import Config
-from deskwire.serving.line import READY
 from deskwire.serving.listening import address, reserved
 from deskwire.serving.server import DEADLINE_SECONDS
 
@@ -34,6 +33,8 @@ from deskwire.serving.server import DEADLINE_SECONDS
 KILL_SECONDS = DEADLINE_SECONDS + 2
 SHORTEST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 10.0
+# A worker that hangs still has its share of new connections: the kernel does not know.
+SILENT_SECONDS = 30.0
 # Who served for so long did not die of its start.
 STEADY_SECONDS = 10.0
 
@@ -55,9 +56,25 @@ class Worker:
 
     async def ready(self) -> bool:
         """Wait until it serves. False when it ended before, or was told to."""
-        with contextlib.suppress(OSError):
-            self.serves = await asyncio.get_running_loop().sock_recv(self.line, len(READY)) == READY
+        self.serves = await self._heard()
         return self.serves
+
+    async def watched(self) -> None:
+        """Until it ends or is told to. When it says nothing for SILENT_SECONDS, its event loop hangs: it is killed."""
+        try:
+            while True:
+                async with asyncio.timeout(SILENT_SECONDS):
+                    if not await self._heard():
+                        return
+        except TimeoutError:
+            log.error("worker %d (process %d) hangs and is killed", self.index, self.process.pid)
+            self.kill()
+
+    async def _heard(self) -> bool:
+        try:
+            return bool(await asyncio.get_running_loop().sock_recv(self.line, 64))
+        except OSError:
+            return False
 
     def stop(self) -> None:
         """Tell it to end in order."""
@@ -136,8 +153,9 @@ class Supervisor:
         while not self._stopping.is_set():
             begun = time.monotonic()
             worker = await self._start(index)
-            await worker.ready()
-            await self._tell()
+            if await worker.ready():
+                await self._tell()
+                await worker.watched()
             status = await worker.ended()
             self._judge(worker, status)
             await self._tell()
@@ -195,6 +213,8 @@ class Supervisor:
             async with self._came:
                 # One that does not come up stops this: the others go on as they are.
                 await self._came.wait_for(partial(self._is_replaced, old))
+            if self._stopping.is_set():
+                return
         log.info("all workers are replaced")
 
     def _is_replaced(self, old: Worker) -> bool:
