@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+LOCKED := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .PHONY: help install check format test demo serve migrate schema migrations bench lock clean
 
@@ -50,8 +51,9 @@ schema: install ## write schema/schema.graphql
 bench: install ## the measurements, at a small size
 	$(BIN)/python -m bench
 
-lock: install ## write requirements.lock again, from pyproject.toml
-	$(BIN)/uv pip compile --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
+lock: install ## write requirements.lock again, from pyproject.toml, and of it what runs in production
+	$(BIN)/uv pip compile --extra dev $(LOCKED) pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile $(LOCKED) --constraints requirements.lock pyproject.toml -o requirements-runtime.lock
 
 clean: ## remove what was made, with the database under var/
 	rm -rf .venv var

@@ -20,6 +20,7 @@ from uuid import UUID, uuid4
 from broadcaster import Broadcast
 from graphql import GraphQLError
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
@@ -27,11 +28,14 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from deskwire.attachments.doors import AttachmentDoors
 from deskwire.attachments.links import Links
 from deskwire.config import BadConfiguration, Config
+from deskwire.figures import metrics_of
+from deskwire.health import DatabaseProbe, Lag
 from deskwire.http import METHODS, graphql_endpoint
 from deskwire.jobs import Job, Jobs
 from deskwire.presence import LivePresence
 from deskwire.schema import build_schema
 from deskwire.storage import storage_at
+from deskwire.traffic import Counted, Traffic
 from domain.actors import Actor
 from domain.assignment import route_waiting_tickets
 from domain.attachments import Sweep, purge_attachments
@@ -46,7 +50,7 @@ from domain.transactions import announce_to
 from domain.trigger_runs import retry_triggers, run_triggers
 from execution.engine import Engine, Operation
 from models import utc_now
-from models.database import is_unavailable, opened, pending_migrations, probe
+from models.database import is_unavailable, opened, pending_migrations
 from partners.email.addresses import Addresses
 from partners.email.files import Files
 from partners.email.inbound import inbound_endpoint
@@ -62,16 +66,17 @@ from subscriptions.bus.faulty import BadFaults
 from subscriptions.connections import Caps, Connections
 from subscriptions.feeds import LiveFeeds
 from subscriptions.hub import Hub
+from subscriptions.live import Live
 from subscriptions.questions import Questions
 from subscriptions.resume import Cursors
 from subscriptions.scenes import Means
 from subscriptions.streaming import Format, StreamedResponse
-from subscriptions.transport import Live, Sockets
+from subscriptions.transport import Sockets
 
 log = logging.getLogger("deskwire")
 
 
-DRAIN_SECONDS = 10.0
+DRAIN_SECONDS = 8.0
 """Over which clients are asked to connect elsewhere."""
 
 
@@ -123,6 +128,10 @@ class Deskwire:
         self.jobs = Jobs(self._jobs())
         self.stopping = asyncio.Event()
         self.broken = False
+        self.lag = Lag()
+        self.database = DatabaseProbe()
+        self.traffic = Traffic()
+        self.metrics = metrics_of(self)
 
     def _jobs(self) -> list[Job]:
         """What happens in the background. The order is that of a conversation's life."""
@@ -185,16 +194,22 @@ class Deskwire:
         return cast(Response, streamed)  # Starlette asks of a response only that it is an ASGI application
 
     async def livez(self, request: Request) -> Response:
-        return JSONResponse({"status": "alive"})
+        """503 when the event loop hung lately."""
+        return JSONResponse({"status": "late"}, 503) if self.lag.is_grave else JSONResponse({"status": "alive"})
 
     async def readyz(self, request: Request) -> Response:
         """503 while stopping or without a database. Without the broadcaster, or with a job that fails, degraded."""
-        if self.stopping.is_set() or not await probe():
+        if self.stopping.is_set() or not await self.database.answers():
             return JSONResponse({"status": "not ready"}, 503)
         failing = self.jobs.failing
         bell = self.bell.state
         status = "ready" if bell.hears and not failing else "degraded"
         return JSONResponse({"status": status, "bell": _shown(bell), "failing": failing})
+
+    async def served_metrics(self, request: Request) -> Response:
+        """In Prometheus' text format."""
+        await self.database.answers()
+        return Response(self.metrics.text(), media_type=self.metrics.MEDIA_TYPE)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -204,6 +219,7 @@ class Deskwire:
             asyncio.create_task(self.hub.run(), name="hub"),
             asyncio.create_task(self.presence.keep_renewing(), name="presence"),
             asyncio.create_task(self.connections.run(), name="pings"),
+            asyncio.create_task(self.lag.run(), name="lag probe"),
         ]
         if self.config.jobs:
             tasks.append(asyncio.create_task(self.jobs.run(), name="jobs"))
@@ -321,8 +337,11 @@ def create_app(config: Config, pages: Pages = no_pages) -> Starlette:
             Route("/readyz", deskwire.readyz),
             *deskwire.attachments.routes(),
             Route("/email/inbound/{slug}", mails, methods=["POST"]),
+            # In production only where operators look: DESKWIRE_OPERATIONS_PORT.
+            *([] if config.is_production else [Route("/metrics", deskwire.served_metrics)]),
             *pages(deskwire),
         ],
+        middleware=[Middleware(Counted, traffic=deskwire.traffic)],
     )
     app.state.deskwire = deskwire
     return app

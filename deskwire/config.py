@@ -11,6 +11,7 @@ from pathlib import Path
 
 DEVELOPMENT_KEY = "development-only-key-that-production-refuses"
 SHORTEST_KEY = 32
+MOST_WORKERS = 64
 # GraphQL's Int, which says how large a file is, ends at two thousand million.
 MOST_MEGABYTES = 1900
 BUSES = ("memory://", "redis://", "rediss://", "postgres://", "postgresql://", "database://")
@@ -29,6 +30,8 @@ class Config:
                       postgres://… (LISTEN and NOTIFY), or database://, which is that on database_url's own server.
                       The connection must be to PostgreSQL itself, not to a pooler.
     host, port        where `serve` listens
+    workers           how many processes `serve` starts on this machine; more than one needs PostgreSQL
+    operations_host, operations_port    where worker k answers /livez, /readyz and /metrics: on port + k; 0 is nowhere
     env               development, or production, which refuses unsafe settings and serves no pages
     secret_key        signs cursors; at least 32 characters, the same for all processes
     allow_get         answer GraphQL queries by GET, too
@@ -56,6 +59,9 @@ class Config:
     broadcast_url: str = "memory://"
     host: str = "127.0.0.1"
     port: int = 8000
+    workers: int = 1
+    operations_host: str = "127.0.0.1"
+    operations_port: int = 0
     env: str = "development"
     secret_key: str = DEVELOPMENT_KEY
     allow_get: bool = False
@@ -118,7 +124,7 @@ def _moment(text: str) -> datetime:
 
 def _check(config: Config) -> None:
     sockets = ("most_sockets", "account_sockets", "person_sockets")
-    for name in ("poll_seconds", "pool_size", "cursor_days", "attachment_megabytes", *sockets):
+    for name in ("workers", "poll_seconds", "pool_size", "cursor_days", "attachment_megabytes", *sockets):
         if not getattr(config, name) > 0:
             raise BadConfiguration(f"DESKWIRE_{name.upper()} must be more than 0.")
     if config.attachment_megabytes > MOST_MEGABYTES:
@@ -148,6 +154,24 @@ def _check_bus(config: Config) -> None:
         )
     if config.bus_faults and config.is_production:
         raise BadConfiguration("DESKWIRE_BUS_FAULTS breaks the bus on purpose, for tests. Production refuses it.")
+
+
+def check_workers(config: Config) -> None:
+    """Whether this database and this bell are for several processes. Raises BadConfiguration."""
+    from models.database import is_sqlite
+
+    if config.workers > MOST_WORKERS:
+        raise BadConfiguration(f"DESKWIRE_WORKERS is at most {MOST_WORKERS}.")
+    if config.workers == 1:
+        return
+    needed = []
+    if is_sqlite(config.database_url):
+        needed.append("DESKWIRE_DATABASE_URL=postgres://… (one process serves a SQLite file)")
+    if config.broadcast_url.startswith("memory://"):
+        needed.append("DESKWIRE_BROADCAST_URL=redis://… or database:// (memory:// ends at the process)")
+    if needed:
+        lines = "".join(f"\n  {line}" for line in needed)
+        raise BadConfiguration(f"{config.workers} workers need other settings, or set --workers 1:{lines}")
 
 
 def _check_email(config: Config) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -19,6 +20,7 @@ from tortoise.migrations.executor import MigrationExecutor
 from tortoise.migrations.recorder import MigrationRecorder
 from tortoise.migrations.schema_editor.base import BaseSchemaEditor
 from tortoise.models import Model
+from tortoise.transactions import in_transaction
 
 from models.base import new_id as new_id  # re-exported for migrations
 from models.constraints import PostgresEditor, SqliteEditor
@@ -132,13 +134,45 @@ async def opened(url: str, *, pool_size: int = 10) -> AsyncIterator[None]:
 
 
 async def probe() -> bool:
-    """Whether the database answers."""
+    """Whether the database answers and would take a write. Do not cancel it: Tortoise would lose its lock."""
     try:
-        for name in (WRITER, READER):
-            await Tortoise.get_connection(name).execute_query("SELECT 1")
+        await Tortoise.get_connection(READER).execute_query("SELECT 1")
+        await _take_a_turn()
     except Exception:  # whatever it is, we are not ready
         return False
     return True
+
+
+async def _take_a_turn() -> None:
+    """As a write would, but change nothing: the write lock of SQLite, a transaction's number of PostgreSQL."""
+    connection = Tortoise.get_connection(WRITER)
+    if connection.capabilities.dialect == "sqlite":
+        async with in_transaction(WRITER):
+            pass
+    else:
+        await connection.execute_query("SELECT txid_current()")
+
+
+@dataclass(frozen=True, slots=True)
+class PoolUse:
+    """Connections of one pool to PostgreSQL, and the tasks that wait for one."""
+
+    size: int
+    free: int
+    most: int
+    waiting: int
+
+
+def pools() -> dict[str, PoolUse]:
+    """The use of the opened database's pools, by the name of the connection. None on SQLite."""
+    found = {}
+    for name in (WRITER, READER):
+        pool = getattr(Tortoise.get_connection(name), "_pool", None)
+        if pool is not None:
+            told = pool.get_stats()
+            waiting = told.get("requests_waiting", 0)
+            found[name] = PoolUse(told["pool_size"], told["pool_available"], told["pool_max"], waiting)
+    return found
 
 
 async def migrate(report: Callable[[str], None] = lambda line: None) -> int:

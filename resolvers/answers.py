@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -15,6 +16,9 @@ from schema.tickets import Ticket
 
 PayloadT = TypeVar("PayloadT", bound=Payload)
 Resolver = Callable[..., Awaitable[PayloadT]]
+
+# What became of the mutations of this process, for its metrics: OK, or the code of the refusal. Codes are few.
+outcomes: Counter[str] = Counter()
 
 
 def staff(info: Info) -> Actor:
@@ -39,9 +43,11 @@ def answering(payload: type[PayloadT]) -> Callable[[Resolver[PayloadT]], Resolve
         async def answered(info: Info, input: Any) -> PayloadT:
             try:
                 answer = await resolver(info, input)
+                outcomes["OK"] += 1
             except Unauthenticated:
                 raise
             except Refusal as refusal:
+                outcomes[refusal.code.value] += 1
                 answer = payload(user_errors=[UserError.of(refusal)])
                 if isinstance(refusal, StaleVersion):
                     await _show_current(info, answer, refusal)

@@ -7,24 +7,49 @@ from collections import deque
 from itertools import islice
 from uuid import UUID
 
+from tortoise.exceptions import FieldError
+
 from models import Event
+from subscriptions.counts import Counts
 
 log = logging.getLogger("deskwire.hub")
 
 BATCH = 200
 KEPT = 512
+UNREADABLE = (ValueError, FieldError)
 
 
-async def read(account_id: UUID, after: int, limit: int = BATCH) -> list[Event]:
-    """The next rows of an account's log."""
-    return await Event.filter(account_id=account_id, position__gt=after).order_by("position").limit(limit)
+async def read(account_id: UUID, after: int, limit: int = BATCH, *, counts: Counts | None = None) -> list[Event]:
+    """The next rows of an account's log.
+
+    One that cannot be read (a newer version of us wrote a type that we do not know, say) is left out, as clients
+    leave out what they do not know: it must not hold up what comes after it.
+    """
+    rows = Event.filter(account_id=account_id, position__gt=after).order_by("position")
+    try:
+        return await rows.limit(limit)
+    except UNREADABLE:
+        return await _readable(account_id, after, limit, counts or Counts())
+
+
+async def _readable(account_id: UUID, after: int, limit: int, counts: Counts) -> list[Event]:
+    rows = Event.filter(account_id=account_id, position__gt=after).order_by("position").limit(limit)
+    found = []
+    for position in await rows.values_list("position", flat=True):
+        try:
+            found.append(await Event.get(account_id=account_id, position=position))
+        except UNREADABLE as error:
+            counts.poisoned += 1
+            log.error("event %s of account %s cannot be read, and is left out: %s", position, account_id, error)
+    return found
 
 
 class Backlog:
     """At most KEPT consecutive rows that end where the log was read to."""
 
-    def __init__(self, account_id: UUID) -> None:
+    def __init__(self, account_id: UUID, counts: Counts) -> None:
         self._account_id = account_id
+        self._counts = counts
         self._rows: deque[Event] = deque(maxlen=KEPT)
 
     def add(self, row: Event) -> None:
@@ -42,7 +67,7 @@ class Backlog:
         place = self._place(position + 1)
         if place is not None:
             return list(islice(self._rows, place, place + BATCH))
-        rows = await read(self._account_id, position)
+        rows = await read(self._account_id, position, counts=self._counts)
         self._join(rows)
         return rows
 

@@ -11,50 +11,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
-from uuid import UUID
+from typing import Any
 
-from domain.actors import Actor
 from models import Event, EventType, Ticket
+from subscriptions.callers import Caller
 from subscriptions.questions import Key, Question, keys_of
 from subscriptions.telling import Telling
 from subscriptions.viewers import Reach, Viewers, reaches_of
 
-if TYPE_CHECKING:
-    from subscriptions.tail import Tail
-
 QUEUE = 256
 """How many tellings wait for a member whose connection takes no more. They wait in the log, not in memory."""
-
-
-class Gone(Protocol):
-    """Tells a connection that its caller is known no longer: it must close, and says why."""
-
-    def __call__(self, *, expired: bool) -> None: ...
-
-
-class Caller:
-    """Who opened a connection. The tail keeps `actor` as he stands."""
-
-    __slots__ = ("actor", "expires_at", "gone", "members", "tail", "token_id")
-
-    def __init__(self, tail: Tail, actor: Actor, gone: Gone) -> None:
-        self.tail = tail
-        self.gone = gone
-        self.members: set[Member] = set()
-        self.authenticated(actor)
-
-    def authenticated(self, actor: Actor) -> None:
-        """He has shown this token: at first, or a fresh one on a living connection."""
-        self.actor = actor
-        self.token_id: UUID | None = actor.token_id
-        self.expires_at: datetime | None = actor.token_expires_at
-
-    @property
-    def user_id(self) -> UUID:
-        assert self.actor.id is not None
-        return self.actor.id
 
 
 class Member(ABC):

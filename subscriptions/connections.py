@@ -49,7 +49,7 @@ class Connections:
         self.is_draining = False
         # Each is pinged in a second of its own, so that thousands of pings are not one burst.
         self._seconds: list[set[Connection]] = [set() for _ in range(PING_SECONDS)]
-        self._next = 0
+        self._pinged = 0
         self._left = asyncio.Event()
         self._accounts: Counter[UUID] = Counter()
         self._people: Counter[UUID] = Counter()
@@ -73,8 +73,8 @@ class Connections:
     @contextmanager
     def counted(self, connection: Connection) -> Iterator[None]:
         """For the life of a connection."""
-        second = self._seconds[self._next]
-        self._next = (self._next + 1) % PING_SECONDS
+        # For the first time in 13 to 25 seconds.
+        second = self._seconds[(self._pinged - random.randrange(PING_SECONDS // 2)) % PING_SECONDS]
         second.add(connection)
         try:
             yield
@@ -104,10 +104,10 @@ class Connections:
     async def run(self) -> None:
         """Ping until cancelled."""
         while True:
-            for second in self._seconds:
-                await asyncio.sleep(1.0)
-                for connection in list(second):
-                    connection.ping()
+            await asyncio.sleep(1.0)
+            self._pinged = (self._pinged + 1) % PING_SECONDS
+            for connection in list(self._seconds[self._pinged]):
+                connection.ping()
 
     async def drain(self, seconds: float) -> None:
         """Ask all to connect elsewhere, one here, one there over that time; whoever does not go is dropped.

@@ -29,7 +29,7 @@ from schema.live import (
 from schema.tickets import TicketFilter
 from subscriptions.inbox import Inbox
 from subscriptions.questions import follow
-from subscriptions.topics import Activity, Messages, NewTickets, SessionEnds
+from subscriptions.topics import Activity, Messages, NewTickets, SessionEnds, check_is_staff
 
 
 def session_ended(after: str | None = None) -> AsyncGenerator[SessionEnded, None]:
@@ -44,7 +44,8 @@ def ticket_activity(ticket_id: ID, after: str | None = None) -> AsyncGenerator[T
     return follow(Activity(decode_id("Ticket", ticket_id, field="ticketId")), after)
 
 
-def inbox(filter: TicketFilter | None = None, after: str | None = None) -> AsyncGenerator[InboxItem, None]:
+def inbox(info: Info, filter: TicketFilter | None = None, after: str | None = None) -> AsyncGenerator[InboxItem, None]:
+    check_is_staff(info.context.actor)  # before what a customer's filter may mean
     return follow(Inbox((filter or TicketFilter()).view()), after)
 
 

@@ -18,7 +18,8 @@ from domain.errors import Unauthenticated
 from models import Account
 from schema.context import Signal
 from subscriptions.bell import Bell
-from subscriptions.cohorts import Caller, Gone
+from subscriptions.callers import Caller, Gone
+from subscriptions.counts import Size
 from subscriptions.resume import Cursors, Position
 from subscriptions.scenes import Means
 from subscriptions.tail import Tail
@@ -39,6 +40,7 @@ class Hub:
         self.bell = bell
         self.cursors = cursors
         self.authenticate = authenticate
+        self.counts = means.counts
         self._means = means
         self._poll_seconds = poll_seconds
         self._tails: dict[UUID, Tail] = {}
@@ -50,16 +52,30 @@ class Hub:
         """Listen and poll until cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self.bell.run(self._wake, self._pass_on, self._poll_now.set))
+                group.create_task(self.bell.run(self._heard, self._pass_on, self._poll_now.set))
                 group.create_task(self._poll())
         finally:
             for task in self._tasks:
                 task.cancel()
 
-    def _wake(self, account_id: UUID, position: int) -> None:
+    def _heard(self, account_id: UUID, position: int) -> None:
+        self._wake(account_id, position)
+
+    def _wake(self, account_id: UUID, position: int) -> bool:
+        """Let a tail look further, if there is more. Returns whether it would not have by itself."""
         tail = self._tails.get(account_id)
-        if tail is not None and position > tail.position:
-            tail.wake.set()
+        if tail is None or position <= tail.position or tail.wake.is_set():
+            return False
+        tail.wake.set()
+        return True
+
+    @property
+    def size(self) -> Size:
+        """How much is followed now."""
+        tails = self._tails.values()
+        cohorts = [cohort for tail in tails for cohort in tail.index]
+        members = sum(len(cohort.members) for cohort in cohorts)
+        return Size(len(tails), len(cohorts), members, sum(tail.late for tail in tails))
 
     async def _poll(self) -> None:
         while True:
@@ -76,7 +92,7 @@ class Hub:
                 await asyncio.sleep(self._poll_seconds)
                 continue
             for account_id, position in heads:
-                self._wake(account_id, position)
+                self.counts.repairs += self._wake(account_id, position)
 
     def announce(self, account_id: UUID, position: int) -> None:
         """Ring the bell, from after the commit: returns at once, never raises."""
@@ -105,7 +121,7 @@ class Hub:
                 tail = await stack.enter_async_context(self._tail(actor.account_id))
             tail = await stack.enter_async_context(self._tail(actor.account_id))
             caller = Caller(tail, actor, gone)
-            tail.admit(caller)
+            tail.callers.add(caller)
             stack.callback(tail.dismiss, caller)
             yield caller
 
@@ -116,7 +132,7 @@ class Hub:
             return False
         # What he may reach, the tail knows better.
         caller.token_id, caller.expires_at = actor.token_id, actor.token_expires_at
-        caller.tail.expect_expiry(caller)
+        caller.tail.callers.expect_expiry(caller)
         return True
 
     @asynccontextmanager

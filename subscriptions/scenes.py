@@ -21,6 +21,7 @@ from execution.engine import Engine
 from models import Account, Event, Ticket
 from models.database import is_passing
 from schema.context import Batches, Context, Loaders
+from subscriptions.counts import Counts
 from subscriptions.questions import Question
 from subscriptions.telling import Telling
 from subscriptions.viewers import Anyone, Asked, Viewers
@@ -40,6 +41,7 @@ class Means:
     of_account: Callable[[UUID], Mapping[str, Batches]]
     of_actor: Callable[[Actor], Mapping[str, Batches]]
     context: Callable[[Actor, Loaders], Context]
+    counts: Counts = field(default_factory=Counts)
 
 
 class _OfViewers:
@@ -136,6 +138,7 @@ class Moment:
         loaders = _Noting(self._loaders, self._of_viewers[viewers])
         somebody = Anyone(viewers)
         engine = self.means.engine
+        self.means.counts.answers += 1
         context = self.means.context(somebody, loaders)
         # To its end even when cancelled: graphql-core leaves coroutines behind, the pool may lose a connection.
         result = await shielded(engine.respond(question.operation, question.variables, item, context))

@@ -25,11 +25,12 @@ from execution.engine import Operation
 from execution.errors import RequestError
 from models import utc_now
 from schema.context import Context
-from subscriptions.cohorts import Caller, Member
+from subscriptions.callers import Caller
+from subscriptions.cohorts import Member
 from subscriptions.connections import CLOSE_SECONDS
+from subscriptions.live import Live, Receive
 from subscriptions.questions import Following, Question
 from subscriptions.telling import BOUNDARY, PART, Telling
-from subscriptions.transport import Live, Receive
 from subscriptions.wires import AsgiWire, Send
 
 log = logging.getLogger("deskwire.transport")

@@ -13,24 +13,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from typing import Any, TypeVar
 from uuid import UUID
 
-from domain.actors import Access, Actor, access_from_json, load_actor
+from domain.actors import Access, Actor, load_actor
 from domain.errors import CursorExpired, SlowConsumer
 from models import Account, Event, EventType, utc_now
-from models.database import is_passing
 from subscriptions.backlog import Backlog, read
 from subscriptions.batches import Batches
-from subscriptions.cohorts import Caller, Cohort, Index, Member, matches
+from subscriptions.callers import Caller, Callers
+from subscriptions.cohorts import Cohort, Index, Member, matches
 from subscriptions.questions import Question
 from subscriptions.resume import Cursors, Position
 from subscriptions.scenes import Means, Moment, Personal, Scene
 from subscriptions.telling import Telling
+from subscriptions.turns import AccessChange, Turn
 from subscriptions.viewers import Viewers
 
 log = logging.getLogger("deskwire.hub")
@@ -39,43 +37,6 @@ T = TypeVar("T")
 
 AT_ONCE = 1_000
 """Members that are told one after the other before anything else of the process has its turn."""
-
-
-@dataclass(slots=True)
-class Turn:
-    """Some events that are told by what is read once for all of them; anew when the database was away."""
-
-    account_id: UUID
-    means: Means
-    poll_seconds: float
-    moment: Moment | None = None
-
-    async def insist(self, work: Callable[[Moment], Awaitable[T]]) -> T:
-        """Do it, however long the database is away: an event is not lost because it could not be read about."""
-        while True:
-            if self.moment is None:
-                self.moment = Moment(self.account_id, self.means)
-            try:
-                return await work(self.moment)
-            except Exception as error:
-                if not is_passing(error):
-                    raise
-                log.warning("an event could not be told yet; it is tried again: %s", error)
-            self.moment = None
-            await asyncio.sleep(self.poll_seconds)
-
-
-@dataclass(frozen=True, slots=True)
-class AccessChange:
-    """That somebody's access changed, and what it was before."""
-
-    position: int
-    user_id: UUID
-    before: Access
-
-    @classmethod
-    def of(cls, row: Event) -> AccessChange:
-        return cls(row.position, UUID(row.payload["user"]), access_from_json(row.payload["before"]))
 
 
 class Tail:
@@ -88,20 +49,20 @@ class Tail:
         self.ready = asyncio.Event()
         self.wake = asyncio.Event()
         self.index = Index()
-        self.backlog = Backlog(account_id)
-        self.callers: defaultdict[UUID, set[Caller]] = defaultdict(set)
+        self.backlog = Backlog(account_id, means.counts)
+        self.callers = Callers()
         self.users = 0
         """How many ask for it: callers, and those who are about to be."""
         self.sure_since = float("inf")
         """Loop time: who was authenticated after it is as he was then, or was told of the change."""
         self._means = means
+        self._counts = means.counts
         self._cursors = cursors
         self._poll_seconds = poll_seconds
         self._late: dict[tuple[Question, Viewers, int], Cohort] = {}
         self._catching_up: set[asyncio.Task[None]] = set()
         self._changes: list[AccessChange] = []
         self._changes_since = 0
-        self._next_expiry: datetime | None = None
         self._account: Batches[None, Account] = Batches(self._read_account)
         self._moved = asyncio.Event()
         self._telling = False
@@ -127,6 +88,11 @@ class Tail:
                 task.cancel()
 
     @property
+    def late(self) -> int:
+        """How many cohorts catch up with the log."""
+        return len(self._catching_up)
+
+    @property
     def is_idle(self) -> bool:
         """Whether everybody has been told all that was read."""
         return not (self._telling or self._catching_up)
@@ -142,7 +108,7 @@ class Tail:
         return [await Account.get(id=self.account_id)] * len(askers)
 
     async def _read_on(self) -> None:
-        while rows := await read(self.account_id, self.position):
+        while rows := await read(self.account_id, self.position, counts=self._counts):
             turn = self._turn()
             self._telling = True
             try:
@@ -158,11 +124,14 @@ class Tail:
         return Turn(self.account_id, self._means, self._poll_seconds)
 
     async def _pass_on(self, turn: Turn, row: Event) -> None:
+        self._counts.events += 1
         self.position = row.position
         self.backlog.add(row)
         self._moved.set()
         self._moved = asyncio.Event()
-        self._expire()
+        # However late a timer is: nothing is told to who is known no longer.
+        for caller in self.callers.expired(utc_now()):
+            self.turn_away(caller, expired=True)
         if row.type is EventType.TOKEN_REVOKED:
             self._revoke(row)
         if row.type is EventType.AGENT_ACCESS_CHANGED:
@@ -173,6 +142,7 @@ class Tail:
         now = await turn.insist(lambda moment: moment.ticket(ticket_id)) if ticket_id else None
         for cohort in self.index.concerned(row, now):
             await self._meet(turn, cohort, row)
+        self._counts.delays.note(max(0.0, (utc_now() - row.occurred_at).total_seconds()))
 
     def _give_up(self, row: Event, error: Exception) -> None:
         """A defect of ours: those whom the event may concern are told so, and can ask again from where they were."""
@@ -181,33 +151,11 @@ class Tail:
 
     # Who may hear
 
-    def admit(self, caller: Caller) -> None:
-        self.callers[caller.user_id].add(caller)
-        self.expect_expiry(caller)
-
-    def expect_expiry(self, caller: Caller) -> None:
-        """His token is good until then; nothing is told to him later, however late a timer is."""
-        if caller.expires_at is not None:
-            self._next_expiry = min(self._next_expiry or caller.expires_at, caller.expires_at)
-
     def dismiss(self, caller: Caller) -> None:
-        """He hears nothing more."""
+        """He hears nothing more. For one who is gone already, nothing."""
         for member in list(caller.members):
             self.leave(member)
-        self.callers[caller.user_id].discard(caller)
-        if not self.callers[caller.user_id]:
-            del self.callers[caller.user_id]
-
-    def _expire(self) -> None:
-        if self._next_expiry is None or (now := utc_now()) < self._next_expiry:
-            return
-        callers = [each for some in self.callers.values() for each in some if each.expires_at is not None]
-        for caller in callers:
-            if caller.expires_at is not None and caller.expires_at <= now:
-                self.turn_away(caller, expired=True)
-        self._next_expiry = min(
-            (each.expires_at for each in callers if each.expires_at is not None and each.expires_at > now), default=None
-        )
+        self.callers.discard(caller)
 
     def turn_away(self, caller: Caller, *, expired: bool) -> None:
         """His token is good no longer."""
@@ -216,7 +164,7 @@ class Tail:
 
     def _revoke(self, row: Event) -> None:
         self.sure_since = asyncio.get_running_loop().time()
-        for caller in list(self.callers.get(UUID(row.payload["user"]), ())):
+        for caller in self.callers.of(UUID(row.payload["user"])):
             if str(caller.token_id) == row.payload["token"]:
                 self.turn_away(caller, expired=False)
 
@@ -224,7 +172,7 @@ class Tail:
         self.sure_since = asyncio.get_running_loop().time()
         change = AccessChange.of(row)
         self._changes.append(change)
-        callers = list(self.callers.get(change.user_id, ()))
+        callers = self.callers.of(change.user_id)
         if not callers:
             return
         actor = (
@@ -415,6 +363,7 @@ class Tail:
     async def _tell(self, cohort: Cohort, tellings: list[Telling], position: int) -> None:
         cohort.told += len(tellings)
         members = [member for member in cohort.members if member.since < position]
+        self._counts.deliveries += len(members) * len(tellings)
         for start in range(0, len(members), AT_ONCE):
             if start:
                 await asyncio.sleep(0)
@@ -422,6 +371,7 @@ class Tail:
         for member in cohort.overflown():
             assert member.parked_at is not None
             slow = SlowConsumer(self.cursor(member.parked_at))
+            self._counts.slow += 1
             self.leave(member)
             member.end(self._shown(slow))
 

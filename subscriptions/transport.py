@@ -1,21 +1,7 @@
 """GraphQL over WebSocket: the graphql-transport-ws protocol, strictly, for subscriptions only.
 
-Close codes: who gets one, and what he must do.
-
-    1011  a defect of ours, which is logged       connect again, resume with the last cursor
-    1012  the server restarts                     connect again, resume with the last cursor
-    1013  too many connections; or it was not     connect again later, resume with the last cursor
-          read for SEND_SECONDS
-    4400  a message that the protocol lacks       mend the client
-    4401  no connection_init, or token expired    connect again with a valid token
-    4403  token unknown or revoked                log in again
-    4406  another subprotocol (a 403 before       mend the client
-          the socket is accepted)
-    4408  no connection_init in time              connect again
-    4409  two operations with one id              mend the client
-    4429  connection_init twice                   mend the client
-
-A refused or broken operation gets an `error` and ends; the socket and its other operations go on.
+A refused or broken operation gets an `error` and ends; the socket and its other operations go on. Close codes are
+listed in subscriptions/messages.py.
 
 One task serves a socket, and waits for the client. What the client is told, the hub writes itself.
 """
@@ -24,65 +10,48 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
-from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import orjson
 from graphql import OperationType
 
-from domain.actors import Actor
 from domain.errors import TooManyConnections, Unauthenticated
 from domain.transactions import shielded
-from execution.engine import Engine, Operation
+from execution.engine import Operation
 from execution.errors import RequestError
 from models import utc_now
 from schema.context import Context
-from subscriptions.cohorts import Caller, Member
-from subscriptions.connections import CLOSE_SECONDS, Connections
-from subscriptions.hub import Hub
-from subscriptions.questions import Following, Question, Questions
+from subscriptions.callers import Caller
+from subscriptions.cohorts import Member
+from subscriptions.connections import CLOSE_SECONDS
+from subscriptions.live import Live, Receive
+from subscriptions.messages import (
+    ACKNOWLEDGED,
+    PING,
+    PONG,
+    PROTOCOL,
+    Close,
+    bearer_of,
+    message_of,
+    next_head,
+    operation_id,
+    parameters_of,
+    said,
+)
+from subscriptions.questions import Following, Question
 from subscriptions.telling import Telling
 from subscriptions.wires import EXTENSION, AsgiWire, ReadyWire, Send, Wire
 
 log = logging.getLogger("deskwire.transport")
 
-PROTOCOL = "graphql-transport-ws"
 MOST_OPERATIONS = 20
 INIT_SECONDS = 5.0
-LONGEST_ID = 128
-ACKNOWLEDGED = b'{"type":"connection_ack"}'
-PING = b'{"type":"ping"}'
-PONG = b'{"type":"pong"}'
-
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-
-
-class Close(Exception):
-    """The socket must close, with this code. The reason is short ASCII: a close frame holds 123 bytes."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
 
 
 class Left(Exception):
     """The client is gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Live:
-    """What live transports are given."""
-
-    engine: Engine
-    hub: Hub
-    questions: Questions
-    connections: Connections
-    context_for: Callable[[Actor], Context]
-    present: Callable[[Actor], AbstractAsyncContextManager[None]]
-    """Notes that somebody is here, for the life of his connection."""
 
 
 class Stream(Member):
@@ -94,7 +63,7 @@ class Stream(Member):
         super().__init__(caller, question)
         self._socket = socket
         self._identifier = identifier
-        self._head = b'{"id":' + orjson.dumps(identifier) + b',"type":"next","payload":'
+        self._head = next_head(identifier)
 
     def tell(self, telling: Telling) -> bool:
         return self._socket.wire.tell(self._head, telling)
@@ -207,7 +176,7 @@ class Socket:
         self._stop_timer()
         if message["type"] != "connection_init":
             raise Close(4401, "connection_init comes first")
-        token = _bearer(message.get("payload"))
+        token = bearer_of(message.get("payload"))
         if token is None:
             raise Close(4403, "send {authorization: Bearer ...} in connection_init")
         return token
@@ -290,7 +259,7 @@ class Socket:
             frame = await self._receive()
         if frame["type"] == "websocket.disconnect":
             raise Left
-        return _message(frame.get("text"))
+        return message_of(frame.get("text"))
 
     def _drained(self) -> None:
         if self._room is not None:
@@ -309,7 +278,7 @@ class Socket:
             case "subscribe":
                 self._subscribe(caller, message)
             case "complete":
-                self._complete(_operation_id(message))
+                self._complete(operation_id(message))
             case "connection_init":
                 raise Close(4429, "connection_init came twice")
             case _:
@@ -317,7 +286,7 @@ class Socket:
 
     async def _pong(self, caller: Caller, payload: object) -> None:
         """With a token in its payload, a ping lets the socket outlive the token that it began with."""
-        token = _bearer(payload)
+        token = bearer_of(payload)
         if token is None:
             self.wire.say(PONG)
             return
@@ -329,12 +298,12 @@ class Socket:
         self.wire.say(orjson.dumps({"type": "pong", "payload": said}))
 
     def _subscribe(self, caller: Caller, message: dict[str, Any]) -> None:
-        identifier = _operation_id(message)
-        query, name, variables = _parameters(message.get("payload"))
+        identifier = operation_id(message)
+        query, name, variables = parameters_of(message.get("payload"))
         if identifier in self._operations:
             raise Close(4409, "this id is in use")
         if len(self._operations) >= MOST_OPERATIONS:
-            self._error(identifier, _said("TOO_MANY_OPERATIONS", f"At most {MOST_OPERATIONS} at once."))
+            self._error(identifier, said("TOO_MANY_OPERATIONS", f"At most {MOST_OPERATIONS} at once."))
             return
         engine = self._live.engine
         try:
@@ -343,7 +312,7 @@ class Socket:
             self._error(identifier, engine.refused(refusal)["errors"])
             return
         if operation.kind is not OperationType.SUBSCRIPTION:
-            self._error(identifier, _said("ONLY_SUBSCRIPTIONS", "Send queries and mutations over HTTP."))
+            self._error(identifier, said("ONLY_SUBSCRIPTIONS", "Send queries and mutations over HTTP."))
             return
         opening = self._open(identifier, caller, operation, variables)
         self._operations[identifier] = asyncio.get_running_loop().create_task(opening)
@@ -388,7 +357,7 @@ class Socket:
         context: Context,
     ) -> None:
         """A subscription that follows no log: its source is this subscriber's alone."""
-        head = b'{"id":' + orjson.dumps(identifier) + b',"type":"next","payload":'
+        head = next_head(identifier)
         engine = self._live.engine
         try:
             async for event in events:
@@ -423,43 +392,3 @@ def _wire(scope: Mapping[str, Any], send: Send) -> Wire:
     if transport is not None:
         return ReadyWire(transport)
     return AsgiWire(send, lambda text: {"type": "websocket.send", "text": text.decode()})
-
-
-def _message(text: str | None) -> dict[str, Any]:
-    if text is None:
-        raise Close(4400, "send text frames")
-    try:
-        message = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        raise Close(4400, "not JSON") from None
-    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-        raise Close(4400, "not a message of the protocol")
-    return message
-
-
-def _bearer(payload: object) -> str | None:
-    """The token in {"authorization": "Bearer …"}."""
-    value = payload.get("authorization") if isinstance(payload, dict) else None
-    if not isinstance(value, str) or not value.lower().startswith("bearer "):
-        return None
-    return value[7:].strip()
-
-
-def _operation_id(message: dict[str, Any]) -> str:
-    identifier = message.get("id")
-    if not isinstance(identifier, str) or not 0 < len(identifier) <= LONGEST_ID:
-        raise Close(4400, "an id is a string of 1 to 128 characters")
-    return identifier
-
-
-def _parameters(payload: object) -> tuple[str, str | None, dict[str, Any]]:
-    if not isinstance(payload, dict):
-        raise Close(4400, "a payload is an object")
-    query, name, variables = payload.get("query"), payload.get("operationName"), payload.get("variables")
-    if not isinstance(query, str) or not isinstance(name, str | None) or not isinstance(variables, dict | None):
-        raise Close(4400, "query, operationName or variables have a wrong type")
-    return query, name, variables or {}
-
-
-def _said(code: str, message: str) -> list[dict[str, Any]]:
-    return [{"message": message, "extensions": {"code": code}}]

@@ -15,12 +15,13 @@ import psycopg_pool
 from tortoise.exceptions import DBConnectionError
 
 from deskwire.cli import replay, seed, serve, store
-from deskwire.config import BadConfiguration, load
+from deskwire.config import MOST_WORKERS, BadConfiguration, load
 from domain.people import LONGEST_LIFE
 from models.database import BadDatabaseUrl, is_contention, is_unavailable
 
 Run = Callable[[argparse.Namespace], Coroutine[Any, Any, int]]
 
+SERVES = "SIGTERM finishes what is under way and exits 0; with --workers, SIGHUP replaces them one after the other."
 EPILOG = """\
 configuration is read from the environment (see deskwire/config.py):
   DESKWIRE_DATABASE_URL   default sqlite://var/deskwire.db; or postgres://user:password@host/database
@@ -52,9 +53,13 @@ def _command(commands: Any, name: str, run: Run, summary: str, more: str = "") -
 
 
 def _serve(commands: Any) -> None:
-    made = _command(commands, "serve", serve.run, "Serve the API.", "SIGTERM finishes what is under way and exits 0.")
+    made = _command(commands, "serve", serve.run, "Serve the API.", SERVES)
     made.add_argument("--host", help="default: DESKWIRE_HOST, or 127.0.0.1")
     made.add_argument("--port", type=int, help="default: DESKWIRE_PORT, or 8000; 0 takes a free one")
+    made.add_argument("--workers", type=_workers, metavar="N", help="processes; default: DESKWIRE_WORKERS, or 1")
+    # How the supervisor starts its workers; see deskwire/serving/workers.py.
+    made.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    made.add_argument("--line", type=int, help=argparse.SUPPRESS)
 
 
 def _migrate(commands: Any) -> None:
@@ -140,6 +145,10 @@ def _rate(text: str) -> float:
 
 def _count(text: str) -> int:
     return int(_between(text, int(text), 0, 1_000_000))
+
+
+def _workers(text: str) -> int:
+    return int(_between(text, int(text), 0, MOST_WORKERS))
 
 
 def _between(text: str, value: float, above: float, most: float) -> float:

@@ -212,7 +212,7 @@ async def test_the_customer_hears_the_bot_and_staff_streams_stay_silent(
 async def _settled(app: Starlette) -> None:
     """Until the streams have begun."""
     async with asyncio.timeout(5):
-        while not all(len(tail.feeds) == 3 for tail in app.state.deskwire.hub._tails.values()):  # noqa: ASYNC110
+        while app.state.deskwire.hub.size.members != 3:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 

@@ -10,10 +10,10 @@ from tests.client import Client
 
 
 async def test_without_a_database_the_answer_is_503(app: Starlette, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def out_of_reach(token: str) -> None:
+    async def out_of_reach(token: str, now: object) -> None:
         raise psycopg.OperationalError("connection to server at 10.1.2.3 failed")
 
-    monkeypatch.setattr(app.state.deskwire, "_known", out_of_reach)
+    monkeypatch.setattr("deskwire.app.authenticate", out_of_reach)
     response = await Client(app, "dw_any").post("{ viewer { user { id } } }")
     assert response.status_code == 503
     assert [error["extensions"]["code"] for error in response.json()["errors"]] == ["SERVICE_UNAVAILABLE"]

@@ -16,7 +16,10 @@ ALLOWED = (
     "domain/",  # the rules
     "models/",  # what is stored
     "resolvers/loaders.py",  # batches what one operation needs, by the domain's visibility
-    "subscriptions/hub.py",  # reads the event log
+    "subscriptions/hub.py",  # where logs stand
+    "subscriptions/tail.py",  # the same, and who changed
+    "subscriptions/backlog.py",  # reads the event log
+    "subscriptions/scenes.py",  # where a log stands
     "subscriptions/resume.py",  # finds the place of a cursor in the event log
     "deskwire/cli/",  # tools for who owns the database
     "deskwire/demo/seeding.py",  # makes the demonstration account

@@ -42,7 +42,7 @@ async def closed(socket: Socket) -> tuple[int, str]:
 async def test_each_close_code_is_provoked(
     stage: Stage, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The table in subscriptions/transport.py, one by one."""
+    """The table in subscriptions/messages.py, one by one."""
     init = {"type": "connection_init", "payload": {"authorization": f"Bearer {client.token}"}}
     before: dict[int, list[Any]] = {
         4401: [subscribe()],
@@ -71,7 +71,7 @@ async def test_each_close_code_is_provoked(
         async with client.connected(initialise=False) as socket:
             assert (await closed(socket))[0] == 4408
     with monkeypatch.context() as patched:
-        patched.setattr("subscriptions.transport._bearer", lambda payload: 1 / 0)
+        patched.setattr("subscriptions.transport.bearer_of", lambda payload: 1 / 0)
         async with client.connected(initialise=False) as socket:
             await socket.say(init)
             assert await closed(socket) == (1011, "1011 internal error")

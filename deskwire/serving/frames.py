@@ -1,6 +1,4 @@
-"""uvicorn's protocols, with what a server of many live connections needs of the transport.
-
-The WebSocket one lets the application write ready frames to the transport.
+"""uvicorn's WebSocket protocol, which lets the application write ready frames to the transport.
 
 One message to thousands of sockets costs little more than the calls of the operating system then. Frames are written
 whole, between those that uvicorn itself writes, and only while the connection is open; what is not a message (the
@@ -12,11 +10,9 @@ from __future__ import annotations
 from asyncio.transports import BaseTransport
 from collections.abc import Callable
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 
-from subscriptions.streaming import ABORT
 from subscriptions.wires import EXTENSION, FULL_BYTES
 
 
@@ -55,11 +51,3 @@ class ReadyFramesProtocol(WebSocketsSansIOProtocol):
         self.is_full = False
         if self.on_drained is not None:
             self.on_drained()
-
-
-class AbortableProtocol(HttpToolsProtocol):
-    """Lets the application drop a connection whose client does not read: closing it waits for what he does not read."""
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["extensions"] = {ABORT: self.transport.abort}  # type: ignore[dict-item]
