@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 
+from domain import failpoints
+
 DEVELOPMENT_KEY = "development-only-key-that-production-refuses"
 SHORTEST_KEY = 32
 # GraphQL's Int, which says how large a file is, ends at two thousand million.
@@ -44,6 +46,8 @@ class Config:
     email_domain      the domain whose subdomains are ours: an account's address is support@<account>.<domain>.
                       Signatures in addresses and Message-IDs are made with secret_key.
     email_inbound_key signs the mails that come in through /email/inbound/<account>; at least 32 characters
+    failpoints        for tests: where this process dies, fails or waits, such as before_commit:kill
+                      (domain/failpoints.py)
     """
 
     database_url: str = "sqlite://var/deskwire.db"
@@ -63,6 +67,7 @@ class Config:
     email_url: str = "files://var/mail"
     email_domain: str = "mail.deskwire.example"
     email_inbound_key: str = DEVELOPMENT_KEY
+    failpoints: str = ""
 
     @property
     def is_production(self) -> bool:
@@ -117,6 +122,7 @@ def _check(config: Config) -> None:
     if not config.broadcast_url.startswith(("memory://", "redis://", "rediss://")):
         raise BadConfiguration("DESKWIRE_BROADCAST_URL is memory:// or redis://…; others are not there yet.")
     _check_email(config)
+    _check_failpoints(config)
     for name in ("secret_key", "email_inbound_key"):
         key = getattr(config, name)
         if config.is_production and (key == DEVELOPMENT_KEY or len(key) < SHORTEST_KEY):
@@ -124,6 +130,15 @@ def _check(config: Config) -> None:
                 f"Production needs DESKWIRE_{name.upper()}, of at least 32 characters. Make one with:\n"
                 "  python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
             )
+
+
+def _check_failpoints(config: Config) -> None:
+    if config.failpoints and config.is_production:
+        raise BadConfiguration("Production takes no DESKWIRE_FAILPOINTS: they break the server, for tests. Unset it.")
+    try:
+        failpoints.parsed(config.failpoints)
+    except ValueError as error:
+        raise BadConfiguration(f"DESKWIRE_FAILPOINTS: {error}.") from None
 
 
 def _check_email(config: Config) -> None:

@@ -23,6 +23,7 @@ from uuid import UUID
 import orjson
 from broadcaster import Broadcast
 
+from domain import failpoints
 from domain.errors import CursorExpired, SlowConsumer
 from models import Account, Event, EventType
 from schema.context import Signal
@@ -228,15 +229,19 @@ class Hub:
         self._ring({"account": str(account_id), "position": position})
 
     def _ring(self, message: dict[str, object]) -> None:
-        task = asyncio.get_running_loop().create_task(self._publish(orjson.dumps(message).decode()))
+        task = asyncio.get_running_loop().create_task(self._publish(message))
         self._ringing.add(task)
         task.add_done_callback(self._ringing.discard)
 
-    async def _publish(self, message: str) -> None:
+    async def _publish(self, message: dict[str, object]) -> None:
         try:
             # A broadcaster that stalls must not pile up one task for each commit.
             async with asyncio.timeout(PUBLISH_SECONDS):
-                await self._broadcast.publish(BELL, message)
+                if "position" in message:
+                    await failpoints.reach("before_publish")
+                await self._broadcast.publish(BELL, orjson.dumps(message).decode())
+                if "position" in message:
+                    await failpoints.reach("after_publish")
         except Exception:
             # Costs the latency of a poll and nothing else.
             log.exception("the bell could not be rung")
@@ -298,6 +303,7 @@ class Hub:
                 rows = await read(account_id, position)
                 if not rows:
                     raise CursorExpired(field=("after",))  # the log was cut meanwhile
+                await failpoints.reach("during_catchup")
                 for row in rows:
                     # Never ahead of the tail, whose guards see a revocation before anything after it goes out.
                     if row.position > tail.position:
