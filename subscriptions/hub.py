@@ -23,8 +23,8 @@ from uuid import UUID
 import orjson
 from broadcaster import Broadcast
 
-from domain import failpoints
 from domain.errors import CursorExpired, SlowConsumer
+from domain.failpoints import pass_through
 from models import Account, Event, EventType
 from schema.context import Signal
 from subscriptions.resume import Cursors, Position
@@ -238,10 +238,10 @@ class Hub:
             # A broadcaster that stalls must not pile up one task for each commit.
             async with asyncio.timeout(PUBLISH_SECONDS):
                 if "position" in message:
-                    await failpoints.reach("before_publish")
+                    await pass_through("before_publish")
                 await self._broadcast.publish(BELL, orjson.dumps(message).decode())
                 if "position" in message:
-                    await failpoints.reach("after_publish")
+                    await pass_through("after_publish")
         except Exception:
             # Costs the latency of a poll and nothing else.
             log.exception("the bell could not be rung")
@@ -303,7 +303,7 @@ class Hub:
                 rows = await read(account_id, position)
                 if not rows:
                     raise CursorExpired(field=("after",))  # the log was cut meanwhile
-                await failpoints.reach("during_catchup")
+                await pass_through("during_catchup")
                 for row in rows:
                     # Never ahead of the tail, whose guards see a revocation before anything after it goes out.
                     if row.position > tail.position:

@@ -15,7 +15,7 @@ from deskwire.app import Deskwire, create_app, no_pages
 from deskwire.cli.store import loaded
 from deskwire.config import BadConfiguration, Config
 from deskwire.development import development_pages
-from domain import failpoints
+from domain.failpoints import pass_through
 
 MESSAGE_BYTES = 65_536
 DRAIN_SECONDS = 15
@@ -35,7 +35,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._deskwire.stopping.set()
-        await failpoints.reach("during_drain")
+        await pass_through("during_drain")
         await super().shutdown(sockets)
 
 
