@@ -79,9 +79,9 @@ def no_phantom(evidence: Evidence) -> list[str]:
 
 
 def refused(evidence: Evidence, keys: Collection[str | None]) -> list[Record]:
-    """The refused operations among these. One that is asked again with its key is judged by its last answer."""
-    last = {record.key: record for record in evidence.of(Stage.OK, Stage.FAIL, Stage.INFO)}
-    return [record for record in last.values() if record.stage is Stage.FAIL and record.key in keys]
+    """The refused operations among these. Where an earlier try is unknown, it may have happened after the refusal."""
+    unknown = {record.key for record in evidence.of(Stage.INFO, Stage.OK)}
+    return [record for record in evidence.of(Stage.FAIL) if record.key in keys and record.key not in unknown]
 
 
 def unique_effect(evidence: Evidence) -> list[str]:
@@ -183,12 +183,13 @@ DIRTY = re.compile(r"Traceback|was never retrieved|was never awaited| (ERROR|CRI
 
 
 def no_dirty_error(evidence: Evidence) -> list[str]:
-    """No server logs a defect. An error that a fault explains is allowed by a pattern of its first line."""
+    """No server logs a defect. An error that a fault explains is allowed by a pattern; that it gave up never is."""
     return [
         f"{name}: {entry.splitlines()[0]}"
         for name, log in evidence.logs.items()
         for entry in entries(log)
-        if DIRTY.search(entry) and not any(re.search(pattern, entry) for pattern in evidence.allowed)
+        if DIRTY.search(entry)
+        and (" CRITICAL " in entry or not any(re.search(pattern, entry) for pattern in evidence.allowed))
     ]
 
 

@@ -14,7 +14,11 @@ import orjson
 
 
 class Stage(StrEnum):
-    """How far an operation is. INFO: nobody knows whether it happened (a time limit, a reset)."""
+    """How far an operation is, and what became of a subscriber.
+
+    INFO: nobody knows whether it happened (a time limit, a reset). MOVED: he was told that a row left his list with
+    his access; such items come several at one place of the log.
+    """
 
     INVOKE = "invoke"
     OK = "ok"
@@ -22,6 +26,7 @@ class Stage(StrEnum):
     INFO = "info"
     CONNECT = "connect"
     DELIVER = "deliver"
+    MOVED = "moved"
     DISCONNECT = "disconnect"
 
 

@@ -1,0 +1,3 @@
+"""Defects"""
+
+PLANTED = {}
