@@ -16,8 +16,8 @@ import orjson
 class Stage(StrEnum):
     """How far an operation is, and what became of a subscriber.
 
-    INFO: nobody knows whether it happened (a time limit, a reset). MOVED: he was told that a row left his list with
-    his access; such items come several at one place of the log.
+    INFO: nobody knows whether it happened (a time limit, a reset). TOLD: he got something that is not the delivery of
+    one place of the log: errors, or that rows left his list with his access, of which several come at one place.
     """
 
     INVOKE = "invoke"
@@ -26,7 +26,7 @@ class Stage(StrEnum):
     INFO = "info"
     CONNECT = "connect"
     DELIVER = "deliver"
-    MOVED = "moved"
+    TOLD = "told"
     DISCONNECT = "disconnect"
 
 

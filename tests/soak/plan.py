@@ -71,12 +71,11 @@ class Plan:
 def small(back_end: BackEnd, *, bus: str = "", seed: int = 1) -> Plan:
     """What CI runs, on two cores."""
     if back_end == "sqlite":
-        faults = Faults(kills=8, stops=3, cuts_a_second=3.0)
-        return Plan("sqlite", seconds=35, faults=faults, bus=bus, seed=seed)
-    faults = Faults(
-        kills=8, stops=3, redis_restarts=3, redis_stops=1, redis_cuts=2, restarts=2, terminations=2, cuts_a_second=3.0
-    )
-    return Plan("postgres", seconds=55, faults=faults, bus=bus, seed=seed)
+        faults = Faults(kills=5, stops=2, cuts_a_second=2.0)
+        return Plan("sqlite", accounts=3, seconds=45, faults=faults, bus=bus, seed=seed)
+    redis = {"redis_restarts": 2, "redis_stops": 1, "redis_cuts": 1}
+    faults = Faults(kills=5, stops=2, restarts=2, terminations=1, cuts_a_second=2.0, **redis)
+    return Plan("postgres", accounts=3, seconds=60, faults=faults, bus=bus, seed=seed)
 
 
 def long(back_end: BackEnd, *, seconds: float, bus: str = "", seed: int = 1) -> Plan:

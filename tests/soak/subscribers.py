@@ -139,6 +139,7 @@ class Subscriber:
 
     def _take(self, payload: dict[str, Any], marks: list[str]) -> None:
         if "errors" in payload:
+            self._note(Stage.TOLD, marks=tuple(sorted(set(marks))))
             raise Unexpected(str(payload["errors"]))
         (item,) = payload["data"].values()
         place = self._place(item["cursor"])
@@ -149,7 +150,7 @@ class Subscriber:
             self.duplicates += place.position in self.heard
             self.heard.add(place.position)
         self._note(
-            Stage.MOVED if moved else Stage.DELIVER,
+            Stage.TOLD if moved else Stage.DELIVER,
             ticket=item.get("ticketId") or (item.get("ticket") or {}).get("id"),
             key=item.get("clientId"),
             position=place.position,

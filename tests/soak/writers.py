@@ -93,19 +93,19 @@ class Writer:
     def _text(self) -> str:
         return f"{self.desk.mark} {uuid4().hex}"
 
-    async def do(self, wish: Wish) -> Stage:
+    async def do(self, wish: Wish, *, insist: bool = False) -> Stage:
         """Ask, and where nobody answers ask again with the same key, or leave it. What became of it."""
         key = uuid4().hex
         marks = {"clientId": key, "clientMessageId" if wish.operation == "SendMessage" else "idempotencyKey": key}
         variables = {"input": wish.input | marks}
         outcome = Stage.INFO
-        for _ in range(MOST_TRIES):
+        for _ in range(10 * MOST_TRIES if insist else MOST_TRIES):
             self._note(wish, Stage.INVOKE, key)
             outcome = await self._asked(wish, variables)
             self._note(wish, outcome, key)
-            if outcome is not Stage.INFO or self.chance.random() > ASKED_AGAIN:
+            if outcome is not Stage.INFO or not (insist or self.chance.random() < ASKED_AGAIN):
                 break
-            await asyncio.sleep(self.chance.uniform(0.05, 0.5))
+            await asyncio.sleep(self.chance.uniform(0.1, 1.0))
         return outcome
 
     def _note(self, wish: Wish, stage: Stage, key: str) -> None:
