@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 LOCKED := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help install check format test demo serve migrate schema migrations bench lock clean
+.PHONY: help install check format test soak demo serve migrate schema migrations bench lock clean
 
 help: ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ format: install ## rewrite the code as the checks want it
 
 test: install ## all tests, on SQLite and on a PostgreSQL that they start themselves
 	$(BIN)/python -m pytest -n auto
+
+soak: install ## clients write and listen while servers, Redis and PostgreSQL are killed, for 20 minutes; tests.soak --help
+	$(BIN)/python -m tests.soak
 
 demo: install ## migrate, fill a demonstration account, serve on http://127.0.0.1:8000
 	$(BIN)/python -m deskwire migrate

@@ -40,6 +40,7 @@ from domain.actors import Actor
 from domain.assignment import route_waiting_tickets
 from domain.attachments import Sweep, purge_attachments
 from domain.errors import Unauthenticated
+from domain.failpoints import pass_through
 from domain.offers import expire_offers
 from domain.people import authenticate, authenticate_all
 from domain.presence import sweep_presence
@@ -239,6 +240,7 @@ class Deskwire:
     async def drain(self) -> None:
         """See live connections off; new ones are refused."""
         self.stopping.set()
+        await pass_through("during_drain")
         await self.connections.drain(DRAIN_SECONDS)
 
     def _stop_with(self, task: asyncio.Task[None]) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 
+from domain import failpoints
+
 DEVELOPMENT_KEY = "development-only-key-that-production-refuses"
 SHORTEST_KEY = 32
 MOST_WORKERS = 64
@@ -53,6 +55,8 @@ class Config:
                       Signatures in addresses and Message-IDs are made with secret_key.
     email_inbound_key signs the mails that come in through /email/inbound/<account>; at least 32 characters
     bus_faults        for tests, refused in production: what the bus does wrong, as drop=0.5,repeat=3
+    failpoints        for tests: where this process dies, fails or waits, such as before_commit:kill
+                      (domain/failpoints.py)
     """
 
     database_url: str = "sqlite://var/deskwire.db"
@@ -79,6 +83,7 @@ class Config:
     email_domain: str = "mail.deskwire.example"
     email_inbound_key: str = DEVELOPMENT_KEY
     bus_faults: str = ""
+    failpoints: str = ""
 
     @property
     def is_production(self) -> bool:
@@ -133,6 +138,7 @@ def _check(config: Config) -> None:
         raise BadConfiguration("DESKWIRE_ENV is development or production.")
     _check_bus(config)
     _check_email(config)
+    _check_failpoints(config)
     for name in ("secret_key", "email_inbound_key"):
         key = getattr(config, name)
         if config.is_production and (key == DEVELOPMENT_KEY or len(key) < SHORTEST_KEY):
@@ -172,6 +178,15 @@ def check_workers(config: Config) -> None:
     if needed:
         lines = "".join(f"\n  {line}" for line in needed)
         raise BadConfiguration(f"{config.workers} workers need other settings, or set --workers 1:{lines}")
+
+
+def _check_failpoints(config: Config) -> None:
+    if config.failpoints and config.is_production:
+        raise BadConfiguration("Production takes no DESKWIRE_FAILPOINTS: they break the server, for tests. Unset it.")
+    try:
+        failpoints.parsed(config.failpoints)
+    except ValueError as error:
+        raise BadConfiguration(f"DESKWIRE_FAILPOINTS: {error}.") from None
 
 
 def _check_email(config: Config) -> None:

@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from domain.failpoints import pass_through
 from execution.engine import Engine, Operation
 from execution.errors import BAD_USER_INPUT, RequestError, code_of, extensions_of
 from subscriptions.streaming import MULTIPART, SENT_EVENTS, Format, once
@@ -113,6 +114,8 @@ class _Endpoint(Generic[ActorT]):
         if operation.kind is OperationType.SUBSCRIPTION:
             return self._streamed(request, format, operation, parameters.variables)
         result = await self.engine.execute(operation, parameters.variables, self.context_for(actor))
+        if operation.kind is OperationType.MUTATION:
+            await pass_through("before_reply")
         formatted = self.engine.formatted(result)
         if format is not None and not _accepts_json(request.headers.getlist("accept")):
             return Response(

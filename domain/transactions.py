@@ -21,6 +21,7 @@ from tortoise.transactions import in_transaction
 from domain.actors import Actor
 from domain.capacity import Booking, may_take_slots, reason_from, settle
 from domain.errors import BusyRetry, InvalidInput
+from domain.failpoints import pass_through
 from domain.withdrawal import withdraw
 from models import (
     Account,
@@ -165,6 +166,7 @@ class Transaction:
         await self._settle_capacity()
         await self._save_tickets()
         last = await _take_positions(self.account_id, len(self._events))
+        await pass_through("after_position_lock")
         await Audit.create(
             id=self.audit_id,
             account_id=self.account_id,
@@ -268,8 +270,10 @@ async def _once(call: Call, work: Callable[[Transaction], Awaitable[T]]) -> T:
         async with in_transaction(WRITER):
             result = await work(transaction)
             position = await transaction.store()
+            await pass_through("before_commit")
     finally:
         inside_transaction.reset(mark)
+    await pass_through("after_commit")
     if position is not None:
         _announce(transaction.account_id, position)
     return result

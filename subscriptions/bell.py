@@ -20,6 +20,7 @@ from uuid import UUID
 from broadcaster import Broadcast
 from broadcaster._base import Subscriber
 
+from domain.failpoints import pass_through
 from models import utc_now
 from schema.context import Signal
 from subscriptions.bus.messages import Ears, encode_beat, encode_position, encode_signal
@@ -256,7 +257,9 @@ class Bell:
     async def _ring_now(self, account_id: UUID) -> None:
         position = self._due.pop(account_id)
         try:
+            await pass_through("before_publish")
             await self._publish(encode_position(account_id, position))
+            await pass_through("after_publish")
         except Exception:
             # Others may hear well, and wait for a poll that a bell would spare them.
             self.ring(account_id, position)

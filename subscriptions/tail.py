@@ -19,6 +19,7 @@ from uuid import UUID
 
 from domain.actors import Access, Actor, load_actor
 from domain.errors import CursorExpired, SlowConsumer
+from domain.failpoints import pass_through
 from models import Account, Event, EventType, utc_now
 from subscriptions.backlog import Backlog, read
 from subscriptions.batches import Batches
@@ -288,6 +289,7 @@ class Tail:
     async def _catch_up(self, cohort: Cohort) -> None:
         try:
             while cohort.members and not self._merged(cohort):
+                await pass_through("during_catchup")
                 turn = self._turn()
                 rows = await turn.insist(lambda _: self.backlog.after(cohort.position))
                 # Never ahead of the tail, which sees a lost right before anything after it goes out.
