@@ -61,7 +61,9 @@ async def _prepared(url: str, watchers: int, audiences: int, tickets: int) -> De
         await Ticket.filter(account_id=account.id).update(group_id=group.id)
         async with in_transaction(WRITER):
             tokens = await _watchers(account, group, watchers, audiences)
-        return Desk(await _token(await User.get(id=ender.id)), tokens, deque(global_id("Ticket", each) for each in found))
+        return Desk(
+            await _token(await User.get(id=ender.id)), tokens, deque(global_id("Ticket", each) for each in found)
+        )
 
 
 async def new_account() -> Account:

@@ -54,7 +54,7 @@ class Load:
         return found[:3]
 
     def counts(self) -> dict[int, int]:
-        """How many members received how many events."""
+        """How many members received how many events since this was asked last."""
         found: dict[int, int] = self._ask("counts")
         return found
 

@@ -48,6 +48,7 @@ class Round:
     received: int = 0
     first: float = 0.0
     last: float = 0.0
+    frame_bytes: int = 0
     samples: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
 
@@ -131,10 +132,11 @@ class Members:
         return self.round
 
     def counts(self) -> dict[int, int]:
-        """How many members received how many events."""
+        """How many members received how many events since this was asked last."""
         found: dict[int, int] = {}
         for member in self._members.values():
             found[member.count] = found.get(member.count, 0) + 1
+            member.count = 0
         return found
 
     def leave(self) -> None:
@@ -217,6 +219,7 @@ class Members:
         now, this = time.monotonic(), self.round
         if this.received == 0:
             this.first = now
+            this.frame_bytes = len(payload)
         this.last = now
         this.received += 1
         member.count += 1

@@ -14,6 +14,7 @@ from typing import Any
 import strawberry
 from broadcaster import Broadcast
 from starlette.applications import Starlette
+from starlette.routing import Route, WebSocketRoute
 from strawberry.asgi import GraphQL
 from strawberry.scalars import JSON
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
@@ -204,9 +205,8 @@ def application() -> Starlette:
         subscription=Subscription,
         types=[MessagingSessionEnded, TicketCommentAdded, TicketFieldChanged],
     )
-    app = Starlette(lifespan=_connected)
-    app.mount("/graphql", GraphQL(schema, subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL]))
-    return app
+    graphql = GraphQL[None, None](schema, subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL])
+    return Starlette(routes=[Route("/graphql", graphql), WebSocketRoute("/graphql", graphql)], lifespan=_connected)
 
 
 if __name__ == "__main__":
