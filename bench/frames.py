@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from base64 import b64encode
-from collections.abc import Iterator
 
 TEXT = 0x1
 CLOSE = 0x8
@@ -48,9 +47,9 @@ def server_frame(payload: bytes) -> bytes:
     return head + payload
 
 
-def split(data: bytes) -> Iterator[tuple[int, bytes, int]]:
-    """The complete frames of a server at the start of `data`: first byte, payload, and where the frame ends."""
-    start, size = 0, len(data)
+def split(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
+    """The complete frames of a server at the start of `data`, each its first byte and its payload; and the rest."""
+    frames, start, size = [], 0, len(data)
     while size - start >= 2:
         length, body = data[start + 1], start + 2
         if length == 126:
@@ -59,6 +58,7 @@ def split(data: bytes) -> Iterator[tuple[int, bytes, int]]:
             length, body = int.from_bytes(data[body : body + 8], "big"), body + 8
         end = body + length
         if end > size:
-            return
-        yield data[start], data[body:end], end
+            break
+        frames.append((data[start], data[body:end]))
         start = end
+    return frames, data[start:]

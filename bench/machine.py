@@ -22,7 +22,8 @@ def describe(*libraries: str) -> str:
     """One line: the CPUs and what else they do, Python, and these libraries."""
     versions = ", ".join(f"{name} {version(name)}" for name in libraries)
     cpus = f"{os.cpu_count()} CPUs ({_model() or platform.machine()})"
-    return f"{cpus}, load {os.getloadavg()[0]:.1f}, {platform.system()} {platform.release()}, Python {platform.python_version()}, {versions}"
+    system = f"{platform.system()} {platform.release()}"
+    return f"{cpus}, load {os.getloadavg()[0]:.1f}, {system}, Python {platform.python_version()}, {versions}"
 
 
 def _model() -> str:

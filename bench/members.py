@@ -180,16 +180,15 @@ class Members:
         if not data:
             self._lost(member, "end of stream")
             return
-        if member.partial:
-            data = member.partial + data
-            member.partial = b""
+        data = member.partial + data
         if member.state == "upgrading":
             data = self._upgraded(member, data)
-        end = 0
-        for first, payload, end in split(data):
+        if member.state == "upgrading":
+            member.partial = data
+            return
+        frames, member.partial = split(data)
+        for first, payload in frames:
             self._frame(member, first, payload)
-        if end < len(data):
-            member.partial = data[end:]
 
     def _upgraded(self, member: Member, data: bytes) -> bytes:
         head, found, rest = data.partition(b"\r\n\r\n")

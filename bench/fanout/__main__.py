@@ -8,17 +8,21 @@ processes (two over Redis against one).
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 
-from bench.events import Wrong
-from bench.fanout.peers import compare
+from bench.command import done
+from bench.fanout import cohorts, memory, peers, processes, reconnect
 from bench.fanout.place import Place, Size, place
-from bench.load import Lost
 from bench.machine import allow_descriptors, describe, output_of
 from bench.peers.node import node
 
-SECTIONS: dict[str, Callable[[Place, Size], None]] = {"peers": compare}
+SECTIONS: dict[str, Callable[[Place, Size], None]] = {
+    "peers": peers.compare,
+    "cohorts": cohorts.measure,
+    "memory": memory.measure,
+    "reconnect": reconnect.measure,
+    "processes": processes.measure,
+}
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -72,16 +76,15 @@ def main() -> int:
         raise SystemExit(f"--sections: there is no {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
     size, here = _size(arguments), place(arguments.database)
     allow_descriptors(size.most)
-    print(describe("strawberry-graphql", "graphql-core", "starlette", "uvicorn", "websockets", "broadcaster"))
-    print(f"node {output_of(node(), '--version')}, {output_of('cc', '--version')}, database: {here.database}")
-    print(here.told())
-    try:
+
+    def measure() -> None:
+        print(describe("strawberry-graphql", "graphql-core", "starlette", "uvicorn", "websockets", "broadcaster"))
+        print(f"node {output_of(node(), '--version')}, {output_of('cc', '--version')}, database: {here.database}")
+        print(here.told())
         for section in sections:
             SECTIONS[section](here, size)
-    except (Wrong, Lost) as error:
-        print(f"WRONG: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+    return done(measure)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ INSTALL_SECONDS = 300
 
 
 def node() -> str:
-    """Node itself: the wheel's, or the system's. Not the wheel's script in bin/, which is a Python that waits for it."""
+    """Node itself, the wheel's or the system's. Not the wheel's script in bin/: that is a Python which waits for it."""
     return _program("node")
 
 
