@@ -26,13 +26,17 @@ class Wrong(Exception):
 
 @dataclass(slots=True)
 class Tally:
-    """Events of one server at one number of subscribers. CPU in seconds, times in seconds from the request."""
+    """Events of one server at one number of subscribers. CPU in seconds, times in seconds from the request.
+
+    `arrived`: when the last frame of each event came, by time.monotonic.
+    """
 
     subscribers: int
     events: int = 0
     cpu: float = 0.0
     first: list[float] = field(default_factory=list)
     last: list[float] = field(default_factory=list)
+    arrived: list[float] = field(default_factory=list)
     frame_bytes: int = 0
 
     @property
@@ -79,6 +83,7 @@ def run_event(target: Target, loads: Sequence[Load], tally: Tally, pids: Sequenc
     if heard:
         tally.first.append(min(each.first for each in heard) - began)
         tally.last.append(max(each.last for each in heard) - began)
+        tally.arrived.append(max(each.last for each in heard))
         tally.frame_bytes = heard[0].frame_bytes
     return _checked(expected, rounds)
 

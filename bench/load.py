@@ -31,7 +31,7 @@ class Load:
         self._connection = connection
         self.size = 0
 
-    def join(self, subscribers: Sequence[Subscriber], *, at_once: int = AT_ONCE, timeout: float = 300) -> float:
+    def join(self, subscribers: Sequence[Subscriber], *, at_once: int = AT_ONCE, timeout: float = 600) -> float:
         """Connect and subscribe them all. Returns the seconds that it took."""
         began, ended = self._ask("join", list(subscribers), at_once=at_once, timeout=timeout)
         self.size += len(subscribers)
@@ -41,7 +41,7 @@ class Load:
         """The next event begins."""
         self._ask("begin")
 
-    def wait(self, received: int, *, timeout: float = 60) -> Round:
+    def wait(self, received: int, *, timeout: float = 300) -> Round:
         """What it brought. Raises Lost where not everyone received it."""
         found: Round = self._ask("wait", received, timeout)
         if found.received != received:

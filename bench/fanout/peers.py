@@ -54,7 +54,10 @@ def compare(place: Place, size: Size) -> None:
         _measure_alone(sides, size)
         for before, now in pairwise((0, *size.sizes)):
             _measure(sides, desk, before, now, size)
-        _print(sides, size)
+            _print(sides, now)
+    print("µs/delivery: server CPU without that of an event that nobody receives (ms/mutation); first, last: medians,")
+    print("from the request to a subscriber. Bytes: of a frame. Checked: each subscriber got each event once; samples")
+    print("compared with what the mutation returned.")
 
 
 def _tickets(size: Size) -> int:
@@ -118,26 +121,20 @@ def _grow(side: Side, desk: Desk, before: int, now: int) -> None:
     side.tallies[now] = Tally(now)
 
 
-def _print(sides: list[Side], size: Size) -> None:
+def _print(sides: list[Side], number: int) -> None:
     ours, peers = sides[0], sides[1:]
-    print("Times the CPU of Deskwire, per delivery:")
+    print(f"\nN = {number:,}: times the CPU of Deskwire, per delivery")
     for peer in peers:
-        for number in size.sizes:
-            ratio = peer.per_delivery(number) / ours.per_delivery(number)
-            goal = GOALS.get(peer.target.name, {}).get(number)
-            print(f"  {peer.target.name}, N = {number:,}: {judged(ratio, least=goal)}")
-    head = ("server", "N", "µs/delivery", "with the mutation", "ms/mutation", "first ms", "last ms", "bytes", "checked")
-    print(table(head, [_row(side, number) for number in size.sizes for side in sides]))
-    print("µs/delivery: server CPU without that of an event that nobody receives (ms/mutation); first, last: medians,")
-    print("from the request to a subscriber. Bytes: of a frame. Checked: each subscriber got each event once; samples")
-    print("compared with what the mutation returned.")
+        ratio = peer.per_delivery(number) / ours.per_delivery(number)
+        print(f"  {peer.target.name}: {judged(ratio, least=GOALS.get(peer.target.name, {}).get(number))}")
+    head = ("server", "µs/delivery", "with the mutation", "ms/mutation", "first ms", "last ms", "bytes", "checked")
+    print(table(head, [_row(side, number) for side in sides]))
 
 
 def _row(side: Side, number: int) -> tuple[str, ...]:
     tally = side.tallies[number]
     return (
         side.target.name,
-        f"{number:,}",
         f"{side.per_delivery(number):.1f}",
         f"{tally.per_delivery():.1f}",
         f"{side.alone * 1000:.2f}",
