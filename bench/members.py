@@ -175,8 +175,8 @@ class Members:
         except BlockingIOError:
             return
         except OSError as error:
-            data = b""
-            self.gone.append(str(error))
+            self._lost(member, str(error))
+            return
         if not data:
             self._lost(member, "end of stream")
             return

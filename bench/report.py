@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 
 
 def judged(value: float, *, least: float | None = None, most: float | None = None, unit: str = "") -> str:
@@ -30,8 +31,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def percentile(values: Sequence[float], share: float) -> float:
     """The value that this share of the values does not exceed: the nearest rank, so always one that was measured."""
-    ranked = sorted(values)
-    return ranked[max(0, min(len(ranked) - 1, -(-int(len(ranked) * share * 1000) // 1000) - 1))]
+    # Rounded first: 200 times 0.99 is a little more than 198.
+    rank = ceil(round(len(values) * share, 6))
+    return sorted(values)[max(rank, 1) - 1]
 
 
 def median(values: Sequence[float]) -> float:

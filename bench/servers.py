@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import http.client
-import selectors
+import re
+import select
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +24,10 @@ from bench.frames import server_frame
 from bench.machine import on_core
 from bench.peers.node import node_peer
 from tests.client import OPERATIONS
-from tests.server.process import CHECKOUT, Server
+from tests.server.process import CHECKOUT, Server, environment
 
 START_SECONDS = 30
+SERVING = re.compile(rb"serving on http://127\.0\.0\.1:(\d+)")
 # A server that delivers slowly answers late, and is to be measured, too.
 ANSWER_SECONDS = 300
 # Background work is a process of its own here: what it costs belongs to no delivery. Nothing else is set.
@@ -35,13 +40,17 @@ Item = dict[str, Any]
 
 @dataclass(slots=True)
 class Target:
-    """A server. `end` makes one event, and returns what every subscriber must receive of it, but for the cursor."""
+    """A server. `end` makes one event, and returns what every subscriber must receive of it, but for the cursor.
+
+    A server that `speaks` is one for GraphQL; others send ready frames. `forget` ends the time before measuring.
+    """
 
     name: str
     port: int
     pids: list[int]
     end: Callable[[], Item]
     speaks: bool = True
+    forget: Callable[[], None] = lambda: None
 
 
 def post(port: int, query: str, variables: dict[str, Any], token: str = "") -> dict[str, Any]:
@@ -73,6 +82,19 @@ def deskwires(url: str, desk: Desk, core: int | None, *, processes: int = 1, **s
             name = "deskwire" if processes == 1 else f"deskwire {number + 1}"
             targets.append(Target(name, server.port, [server.pid], _ending(server.port, desk)))
         yield targets
+
+
+@contextmanager
+def sampled(url: str, desk: Desk, core: int | None, file: Path) -> Iterator[Target]:
+    """Deskwire, with its stacks sampled into a file (bench/sampling.py) that is written when the block ends."""
+    command = [sys.executable, "-m", "bench.sampling", str(file.resolve()), "serve", "--port", "0"]
+    with tempfile.TemporaryDirectory(prefix="bench") as folder:
+        settings = environment(url, SETTINGS | {"attachments_url": f"files://{folder}"})
+        with started(command, core, settings) as (process, port):
+            forget = partial(process.send_signal, signal.SIGUSR2)
+            yield Target("deskwire, sampled", port, [process.pid], _ending(port, desk), forget=forget)
+            process.send_signal(signal.SIGUSR1)
+            process.wait(START_SECONDS)
 
 
 def _ending(port: int, desk: Desk) -> Callable[[], Item]:
@@ -135,7 +157,7 @@ def _sent(process: subprocess.Popen[bytes], expected: Item) -> Item:
     assert process.stdin is not None
     process.stdin.write(b"\n")
     process.stdin.flush()
-    _line(process)
+    _answer(process)
     return expected
 
 
@@ -147,29 +169,45 @@ def python_peer(module: str, core: int | None) -> Iterator[tuple[subprocess.Pope
 
 
 @contextmanager
-def started(command: list[str], core: int | None) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """A process that says `serving on http://…:port`: it and its port. It is killed with the block."""
-    with tempfile.TemporaryFile() as log:
-        with on_core(core):
+def started(
+    command: list[str], core: int | None, environment: dict[str, str] | None = None
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A process that says `serving on http://…:port`, and the port. It is killed with the block. Raises OSError."""
+    with tempfile.TemporaryDirectory(prefix="bench") as folder:
+        log = Path(folder) / "log"
+        with on_core(core), log.open("wb") as errors:
             process = subprocess.Popen(
-                command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0
+                command,
+                cwd=CHECKOUT,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                bufsize=0,
             )
         try:
-            yield process, int(_line(process, log).rpartition(b":")[2])
+            yield process, _port(process, log)
         finally:
             process.kill()
             process.communicate()
 
 
-def _line(process: subprocess.Popen[bytes], log: Any = None) -> bytes:
-    """The next line that it prints. Raises OSError with what it said instead."""
+def _port(process: subprocess.Popen[bytes], log: Path) -> int:
+    """Raises OSError with what it said instead."""
     assert process.stdout is not None
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        line: bytes = process.stdout.readline() if selector.select(START_SECONDS) else b""
+    said, deadline = b"", time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        if select.select([process.stdout], [], [], 0.05)[0]:
+            said += process.stdout.readline()
+        if found := SERVING.search(said + log.read_bytes()):
+            return int(found[1])
+    raise OSError(f"{process.args!r} did not start: {log.read_text(errors='replace')[-500:]}")
+
+
+def _answer(process: subprocess.Popen[bytes]) -> bytes:
+    """The next line that it prints. Raises OSError."""
+    assert process.stdout is not None
+    line: bytes = process.stdout.readline() if select.select([process.stdout], [], [], START_SECONDS)[0] else b""
     if not line:
-        if log is not None:
-            log.seek(0)
-        said = log.read().decode(errors="replace")[-500:] if log is not None else ""
-        raise OSError(f"{process.args!r} did not answer: {said}")
+        raise OSError(f"{process.args!r} did not answer")
     return line

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
 from bench.command import done
 from bench.fanout import cohorts, memory, peers, processes, reconnect
@@ -49,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--reconnects", type=int, default=5_000, help="subscribers that reconnect at once (default: 5000)")
     add("--missed", type=int, default=3, help="events that they missed (default: 3)")
     add("--shared", type=int, default=1_000, help="subscribers of two processes together (default: 1000)")
+    add("--profile", type=Path, metavar="FILE", help="sample Deskwire's stacks while it is measured beside its peers")
     return made
 
 
@@ -74,7 +76,7 @@ def main() -> int:
     sections = arguments.sections.split(",")
     if unknown := set(sections) - set(SECTIONS):
         raise SystemExit(f"--sections: there is no {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
-    size, here = _size(arguments), place(arguments.database)
+    size, here = _size(arguments), place(arguments.database, arguments.profile)
     allow_descriptors(size.most)
 
     def measure() -> None:

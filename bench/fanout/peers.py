@@ -15,7 +15,7 @@ from bench.fanout.place import Place, Size
 from bench.load import Load, load
 from bench.machine import settled
 from bench.report import judged, median, table
-from bench.servers import Item, Target, deskwires, graphql_ws, limit, naive
+from bench.servers import Item, Target, deskwires, graphql_ws, limit, naive, sampled
 
 # How many events an event that nobody receives is measured with, in each turn.
 ALONE = 20
@@ -65,7 +65,7 @@ def _tickets(size: Size) -> int:
 
 
 def _sides(place: Place, url: str, desk: Desk, stack: ExitStack) -> list[Side]:
-    (ours,) = stack.enter_context(deskwires(url, desk, place.server_core))
+    ours = _ours(place, url, desk, stack)
     item = learnt(ours, desk, place)
     targets = [ours, stack.enter_context(naive(_varied(item), place.server_core))]
     try:
@@ -74,6 +74,12 @@ def _sides(place: Place, url: str, desk: Desk, stack: ExitStack) -> list[Side]:
         print(f"graphql-ws is not measured: {error}", file=sys.stderr)
     targets.append(stack.enter_context(limit(item, place.server_core)))
     return [Side(each, stack.enter_context(load(each.port, place.load_core))) for each in targets]
+
+
+def _ours(place: Place, url: str, desk: Desk, stack: ExitStack) -> Target:
+    if place.profile is not None:
+        return stack.enter_context(sampled(url, desk, place.server_core, place.profile))
+    return stack.enter_context(deskwires(url, desk, place.server_core))[0]
 
 
 def learnt(target: Target, desk: Desk, place: Place) -> Item:
@@ -103,6 +109,8 @@ def _measure(sides: list[Side], desk: Desk, before: int, now: int, size: Size) -
     """Let the subscribers become so many, and measure in turns. Raises Wrong, bench.load.Lost."""
     for side in sides:
         _grow(side, desk, before, now)
+    for side in sides:
+        side.target.forget()
     for _ in range(size.turns):
         for side in sides:
             for _ in range(size.events_at(now)):

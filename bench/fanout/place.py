@@ -39,11 +39,15 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The core of the servers and that of the load (None: wherever the kernel puts them), and a database."""
+    """The core of the servers and that of the load (None: wherever the kernel puts them), and a database.
+
+    `profile`: where the samples of Deskwire's stacks go, if they are taken.
+    """
 
     server_core: int | None
     load_core: int | None
     database: str
+    profile: Path | None = None
 
     def told(self) -> str:
         if self.server_core is None:
@@ -61,7 +65,7 @@ class Place:
                 yield f"sqlite://{Path(folder) / 'bench.db'}"
 
 
-def place(database: str) -> Place:
+def place(database: str, profile: Path | None = None) -> Place:
     """This machine."""
-    found = cores()
-    return Place(*(found or (None, None)), database)
+    server_core, load_core = cores() or (None, None)
+    return Place(server_core, load_core, database, profile)

@@ -16,8 +16,8 @@ def main(file: str) -> None:
     print(f"serving on http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
     sockets: list[socket.socket] = []
     while True:
-        ready, _, _ = select.select([listener, 0], [], [])
-        if listener in ready:
+        ready, _, _ = select.select([listener.fileno(), 0], [], [])
+        if listener.fileno() in ready:
             sockets.append(listener.accept()[0])
             sockets[-1].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if 0 in ready:

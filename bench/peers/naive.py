@@ -181,8 +181,8 @@ class Subscription:
     @strawberry.subscription
     async def session_ended(self, after: str | None = None) -> AsyncGenerator[SessionEnded, None]:
         async with broadcast.subscribe(CHANNEL) as subscriber:
-            async for message in subscriber:
-                item = json.loads(message.message)
+            async for message in subscriber:  # type: ignore[union-attr]  # broadcaster's own types
+                item = json.loads(message.message)  # type: ignore[union-attr]
                 yield SessionEnded(
                     cursor=item["cursor"],
                     client_id=item["clientId"],
