@@ -1,22 +1,36 @@
-"""`python -m bench`: sessions ended per second, beside bare commits on the same connection."""
+"""`python -m bench`: every measurement, at a size that shows whether it works. Each is a command with sizes of its own.
+
+    python -m bench.fanout     one event to many live workspaces, beside what else could have served them
+    python -m bench.commits    sessions ended per second, beside bare commits; endSession over HTTP
+    python -m bench.screen     from the commit of endSession to the frame at a subscriber, beside the broker alone
+
+docs/guides/measuring.md says how to read what they print.
+"""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import subprocess
+import sys
 
-from bench.commits import DEFAULT_SESSIONS, run
+COMMANDS = ("fanout", "commits", "screen")
 
 
-def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    made.add_argument(
-        "--sessions", type=int, default=DEFAULT_SESSIONS, metavar="N", help=f"per row (default: {DEFAULT_SESSIONS})"
+def main() -> int:
+    """Run them one after the other. Exit status 1 where the content of one was wrong."""
+    made = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--only", choices=("sqlite", "postgres"), help="one database instead of all that there are")
-    return made
+    made.add_argument("--only", choices=COMMANDS, help="one of them")
+    only = made.parse_args().only
+    statuses = [_run(name) for name in COMMANDS if only in (None, name)]
+    return max(statuses)
+
+
+def _run(name: str) -> int:
+    print(f"\n=== python -m bench.{name} --small", flush=True)
+    return subprocess.run([sys.executable, "-m", f"bench.{name}", "--small"]).returncode
 
 
 if __name__ == "__main__":
-    arguments = parser().parse_args()
-    raise SystemExit(asyncio.run(run(arguments.sessions, arguments.only)))
+    raise SystemExit(main())

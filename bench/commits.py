@@ -1,50 +1,39 @@
-"""How many sessions end per second, and how many bare transactions commit meanwhile.
+"""`python -m bench.commits`: how many sessions end per second, and how many bare transactions commit meanwhile.
 
 The peer is the least that a durable change can cost here: insert one row, commit, through the same connection (SQLite)
 or pool (PostgreSQL), waiting in the same queue. It runs in the same process, in turns with what is measured: a machine
 that slows down slows both, and the ratio stays. All sessions are of one account, whose events are numbered one after
-the other: this is the case without any parallelism in it.
+the other: this is the case without any parallelism in it. Then the same over HTTP (bench/latency.py).
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import os
-import platform
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from uuid import UUID, uuid4
 
 from tortoise.transactions import in_transaction
 
-from domain.actors import Actor, load_actor
-from domain.messages import send_message
-from domain.people import create_account
+from bench import latency
+from bench.brokers import empty_database
+from bench.command import done
+from bench.desk import agents_role, live_tickets, new_account, person
+from bench.machine import describe
+from domain.actors import Actor
 from domain.sessions import end_session
 from domain.transactions import Call
-from models import (
-    Account,
-    Event,
-    EventType,
-    MessagingSession,
-    Permission,
-    Role,
-    SessionState,
-    Ticket,
-    TicketAccess,
-    User,
-    UserKind,
-    utc_now,
-)
+from models import Account, Event, EventType, MessagingSession, SessionState, UserKind
 from models.database import WRITER, migrate, opened
 from tests.databases import postgres_server
 
 DEFAULT_SESSIONS = 200
+SMALL = 5
 AT_ONCE = (1, 16, 64)
 TURNS = 4
 LIBRARIES = ("tortoise-orm", "aiosqlite", "psycopg")
@@ -76,7 +65,7 @@ async def run(sessions: int, only: str | None = None) -> int:
     """Measure and print. Returns the exit status: 1 where the counts are wrong."""
     if sessions < 1:
         raise SystemExit("--sessions: at least 1")
-    _print_machine()
+    print(describe(*LIBRARIES))
     print(f"\n{'database':<10}{'at once':>8}{'ended/s':>10}{'p99 ms':>9}{'bare commits/s':>16}{'ratio':>8}   checked")
     right = True
     for name, url in _databases(only):
@@ -90,35 +79,19 @@ async def run(sessions: int, only: str | None = None) -> int:
     return 0 if right else 1
 
 
-def _print_machine() -> None:
-    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
-    cpus, load = f"{os.cpu_count()} CPUs ({platform.machine()})", os.getloadavg()[0]
-    print(f"{cpus}, load {load:.1f}, Python {platform.python_version()}, {libraries}")
-
-
 def _databases(only: str | None) -> Iterator[tuple[str, str]]:
+    """Those that are asked for, each empty: name and URL."""
     if only != "postgres":
         with tempfile.TemporaryDirectory(prefix="bench") as folder:
             yield "sqlite", f"sqlite://{Path(folder) / 'bench.db'}"
     if only != "sqlite":
-        with _postgres() as url:
-            if url is not None:
-                yield "postgres", url
-
-
-@contextmanager
-def _postgres() -> Iterator[str | None]:
-    server = postgres_server()
-    try:
-        url = server.__enter__()
-    except Exception as error:  # it is not there, or does not start; whatever the reason, the other rows stand
-        print(f"postgres   not measured: {error}")
-        yield None
-        return
-    try:
-        yield url
-    finally:
-        server.__exit__(None, None, None)
+        with ExitStack() as stack:
+            try:
+                server = stack.enter_context(postgres_server())
+            except Exception as error:  # it is not there, or does not start; whatever the reason, the other rows stand
+                print(f"postgres   not measured: {error}")
+                return
+            yield "postgres", stack.enter_context(empty_database(server))
 
 
 async def _measured(database: str, at_once: int, sessions: int) -> bool:
@@ -172,32 +145,9 @@ async def _prepare_peer() -> None:
 
 async def _prepare(sessions: int) -> tuple[Actor, list[UUID]]:
     """An account of its own for each row: an agent, and live sessions of as many customers."""
-    account = await create_account(f"bench-{uuid4().hex[:8]}", "Bench", utc_now())
-    role = await Role.create(
-        account_id=account.id, name="Agent", ticket_access=TicketAccess.ALL, permissions=sorted(Permission)
-    )
-    agent = await _person(account, UserKind.AGENT, role)
-    tickets = []
-    for _ in range(sessions):
-        customer = await _person(account, UserKind.END_USER)
-        sent = await send_message(Call(customer), body="Hello")
-        tickets.append((await Ticket.get(conversation_id=sent.conversation_id)).id)
-    return agent, tickets
-
-
-async def _person(account: Account, kind: UserKind, role: Role | None = None) -> Actor:
-    user = await User.create(
-        account_id=account.id,
-        kind=kind,
-        name=kind.value.title(),
-        email=f"{uuid4().hex}@bench.example",
-        email_verified=True,
-        role_id=role.id if role else None,
-        created_at=utc_now(),
-    )
-    actor = await load_actor(account.id, user.id)
-    assert actor is not None
-    return actor
+    account = await new_account()
+    agent = await person(account, UserKind.AGENT, await agents_role(account))
+    return agent, await live_tickets(account, sessions)
 
 
 async def _wrong(account_id: UUID, sessions: int) -> str | None:
@@ -211,3 +161,31 @@ async def _wrong(account_id: UUID, sessions: int) -> str | None:
     if [event.position for event in events] != list(range(1, last + 1)):
         return "WRONG: the positions have gaps"
     return None
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m bench.commits", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = made.add_argument
+    add("--sessions", type=int, default=DEFAULT_SESSIONS, metavar="N", help=f"per row (default: {DEFAULT_SESSIONS})")
+    add("--only", choices=("sqlite", "postgres"), help="one database instead of all that there are")
+    add("--small", action="store_true", help="a size that shows whether it works, not how fast it is")
+    return made
+
+
+def main() -> int:
+    """Exit status 1 where the counts are wrong."""
+    arguments = _parser().parse_args()
+    sessions = SMALL if arguments.small else arguments.sessions
+    statuses: list[int] = []
+
+    def measure() -> None:
+        statuses.append(asyncio.run(run(sessions, arguments.only)))
+        latency.measure(_databases(arguments.only), sessions)
+
+    return done(measure) or statuses[0]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

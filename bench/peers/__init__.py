@@ -1,0 +1,1 @@
+"""What is measured beside Deskwire in the same run, each a process of its own."""
