@@ -72,4 +72,5 @@ def test_every_pin_has_hashes() -> None:
 
 
 def test_the_lock_names_no_address() -> None:
-    assert re.findall(r"https?://\S*|--(?:extra-)?index-url.*|--find-links.*|\S+ @ \S+", LOCK) == []
+    for lock in (LOCK, (CHECKOUT / "requirements-runtime.lock").read_text()):
+        assert re.findall(r"https?://\S*|--(?:extra-)?index-url.*|--find-links.*|\S+ @ \S+", lock) == []

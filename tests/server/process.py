@@ -114,7 +114,7 @@ class Server:
         return self
 
     def _port(self, before: int) -> int:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             told = self.log.read_bytes()[before:].decode()
             if found := re.search(r"serving on http://127\.0\.0\.1:(\d+)", told):
