@@ -10,27 +10,24 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from uuid import UUID, uuid4
 
 from tortoise.transactions import in_transaction
 
 from bench import latency
-from bench.brokers import empty_database
 from bench.command import done
+from bench.databases import databases
 from bench.desk import agents_role, live_tickets, new_account, person
 from bench.machine import describe
 from domain.actors import Actor
 from domain.sessions import end_session
 from domain.transactions import Call
 from models import Account, Event, EventType, MessagingSession, SessionState, UserKind
-from models.database import WRITER, migrate, opened
-from tests.databases import postgres_server
+from models.database import WRITER, opened
 
 DEFAULT_SESSIONS = 200
 SMALL = 5
@@ -61,7 +58,7 @@ class Row:
         return self.sessions / self.committing
 
 
-async def run(sessions: int, only: str | None = None) -> int:
+def run(sessions: int, only: str | None = None) -> int:
     """Measure and print. Returns the exit status: 1 where the counts are wrong."""
     if sessions < 1:
         raise SystemExit("--sessions: at least 1")
@@ -69,29 +66,29 @@ async def run(sessions: int, only: str | None = None) -> int:
     print(f"\n{'database':<10}{'at once':>8}{'ended/s':>10}{'p99 ms':>9}{'bare commits/s':>16}{'ratio':>8}   checked")
     right = True
     for name, url in _databases(only):
-        async with opened(url):
-            await migrate()
-            await _prepare_peer()
-            for at_once in AT_ONCE:
-                right &= await _measured(name, at_once, sessions)
+        right &= asyncio.run(_compared(name, url, sessions))
     print(f"\n{sessions} sessions a row; bare commit: insert one row, commit; same process, same connection, in turns")
     print("SQLite: WAL, synchronous=FULL. PostgreSQL: as the tests start it, without fsync, or TEST_DATABASE_URL")
     return 0 if right else 1
 
 
+async def _compared(name: str, url: str, sessions: int) -> bool:
+    async with opened(url):
+        await _prepare_peer()
+        return all([await _measured(name, at_once, sessions) for at_once in AT_ONCE])
+
+
 def _databases(only: str | None) -> Iterator[tuple[str, str]]:
     """Those that are asked for, each empty: name and URL."""
-    if only != "postgres":
-        with tempfile.TemporaryDirectory(prefix="bench") as folder:
-            yield "sqlite", f"sqlite://{Path(folder) / 'bench.db'}"
-    if only != "sqlite":
-        with ExitStack() as stack:
-            try:
-                server = stack.enter_context(postgres_server())
-            except Exception as error:  # it is not there, or does not start; whatever the reason, the other rows stand
-                print(f"postgres   not measured: {error}")
-                return
-            yield "postgres", stack.enter_context(empty_database(server))
+    for kind in ("sqlite", "postgres"):
+        if only in (None, kind):
+            with ExitStack() as stack:
+                try:
+                    made = stack.enter_context(databases(kind))
+                except Exception as error:  # it is not there, or does not start: the other rows stand
+                    print(f"{kind}   not measured: {error}")
+                    continue
+                yield kind, stack.enter_context(made.fresh())
 
 
 async def _measured(database: str, at_once: int, sessions: int) -> bool:
@@ -181,7 +178,7 @@ def main() -> int:
     statuses: list[int] = []
 
     def measure() -> None:
-        statuses.append(asyncio.run(run(sessions, arguments.only)))
+        statuses.append(run(sessions, arguments.only))
         latency.measure(_databases(arguments.only), sessions)
 
     return done(measure) or statuses[0]
