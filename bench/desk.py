@@ -27,7 +27,7 @@ from models import (
     new_id,
     utc_now,
 )
-from models.database import WRITER, migrate, opened
+from models.database import WRITER, opened
 
 # SQLite binds at most 32,766 values in a statement.
 ROWS_AT_ONCE = 500
@@ -43,7 +43,7 @@ class Desk:
 
 
 def prepared(url: str, *, watchers: int, audiences: int, tickets: int) -> Desk:
-    """A new account in this database, which no process of ours has open. Called outside of any event loop.
+    """A new account in this migrated database, which nobody has open. Called outside of any event loop.
 
     All watchers see all tickets. The access of watcher i is that of audience i modulo `audiences`: in the group that
     has the tickets and, so that no two audiences are equal, in one of its own.
@@ -53,7 +53,6 @@ def prepared(url: str, *, watchers: int, audiences: int, tickets: int) -> Desk:
 
 async def _prepared(url: str, watchers: int, audiences: int, tickets: int) -> Desk:
     async with opened(url):
-        await migrate()
         account = await new_account()
         ender = await person(account, UserKind.AGENT, await agents_role(account))
         group = await Group.create(account_id=account.id, name="Those who have the tickets")

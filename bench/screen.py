@@ -20,16 +20,15 @@ from dataclasses import dataclass, field
 import psycopg
 import redis
 
-from bench.brokers import Redis, empty_database, redis_server
+from bench.brokers import Redis, redis_server
 from bench.command import done
 from bench.desk import Desk, prepared
 from bench.events import Tally, Wrong, check_counts, run_event, subscribers
-from bench.fanout.place import place
+from bench.fanout.place import Place, place
 from bench.load import Load, load
 from bench.machine import describe, settled
 from bench.report import judged, median, percentile, table
 from bench.servers import Target, deskwires
-from tests.databases import postgres_server
 
 # Times the broker's own round trip, p99 against p99.
 MOST_TIMES = 3.0
@@ -93,14 +92,12 @@ class Way:
 def measure(size: Size) -> None:
     """Measure and print. Raises bench.events.Wrong, bench.load.Lost."""
     print(describe("psycopg", "redis", "uvicorn"))
-    here = place("postgres")
-    print(here.told())
     with ExitStack() as stack:
-        server = stack.enter_context(postgres_server())
+        here = stack.enter_context(place("postgres"))
+        print(here.told())
         broker = stack.enter_context(redis_server())
-        cores = (here.server_core, here.load_core)
-        one = stack.enter_context(_way("one process", server, size, cores, 1, "memory://"))
-        two = stack.enter_context(_way("two processes, Redis", server, size, cores, 2, broker.url))
+        one = stack.enter_context(_way("one process", here, size, 1, "memory://"))
+        two = stack.enter_context(_way("two processes, Redis", here, size, 2, broker.url))
         trips: list[float] = []
         for _ in range(size.turns):
             trips += _round_trips(broker, size.events)
@@ -118,18 +115,18 @@ def measure(size: Size) -> None:
 
 
 @contextmanager
-def _way(
-    name: str, server: str, size: Size, cores: tuple[int | None, int | None], processes: int, broker: str
-) -> Iterator[Way]:
+def _way(name: str, here: Place, size: Size, processes: int, broker: str) -> Iterator[Way]:
     with ExitStack() as stack:
-        url = stack.enter_context(empty_database(server))
+        url = stack.enter_context(here.fresh())
         desk = _desk(url, size)
         database = stack.enter_context(psycopg.connect(url.replace("postgres://", "postgresql://"), autocommit=True))
         database.execute(NOTES)
         targets = stack.enter_context(
-            deskwires(url, desk, cores[0], processes=processes, broadcast_url=broker, poll_seconds=str(size.poll))
+            deskwires(
+                url, desk, here.server_core, processes=processes, broadcast_url=broker, poll_seconds=str(size.poll)
+            )
         )
-        members = stack.enter_context(load(targets[-1].port, cores[1]))
+        members = stack.enter_context(load(targets[-1].port, here.load_core))
         members.join(subscribers(1, desk.watchers))
         way = Way(name, targets, members, database)
         settled(way.pids)

@@ -76,17 +76,22 @@ def main() -> int:
     sections = arguments.sections.split(",")
     if unknown := set(sections) - set(SECTIONS):
         raise SystemExit(f"--sections: there is no {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
-    size, here = _size(arguments), place(arguments.database, arguments.profile)
+    size = _size(arguments)
     allow_descriptors(size.most)
 
     def measure() -> None:
-        print(describe("strawberry-graphql", "graphql-core", "starlette", "uvicorn", "websockets", "broadcaster"))
-        print(f"node {output_of(node(), '--version')}, {output_of('cc', '--version')}, database: {here.database}")
-        print(here.told())
-        for section in sections:
-            SECTIONS[section](here, size)
+        with place(arguments.database, arguments.profile) as here:
+            _measure(sections, here, size)
 
     return done(measure)
+
+
+def _measure(sections: list[str], here: Place, size: Size) -> None:
+    print(describe("strawberry-graphql", "graphql-core", "starlette", "uvicorn", "websockets", "broadcaster"))
+    print(f"node {output_of(node(), '--version')}, {output_of('cc', '--version')}, database: {here.database}")
+    print(here.told())
+    for section in sections:
+        SECTIONS[section](here, size)
 
 
 if __name__ == "__main__":

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.brokers import empty_database
+from bench.databases import databases
 from bench.machine import cores
-from tests.databases import postgres_server
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +37,15 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The core of the servers and that of the load (None: wherever the kernel puts them), and a database.
+    """The core of the servers and that of the load (None: wherever the kernel puts them), and its databases.
 
-    `profile`: where the samples of Deskwire's stacks go, if they are taken.
+    `fresh` gives an empty one. `profile`: where the samples of Deskwire's stacks go, if they are taken.
     """
 
     server_core: int | None
     load_core: int | None
     database: str
+    fresh: Callable[[], AbstractContextManager[str]]
     profile: Path | None = None
 
     def told(self) -> str:
@@ -54,18 +53,10 @@ class Place:
             return "One CPU: servers and load share it, and what is measured is both"
         return f"Each server on CPU {self.server_core}, the load and whoever makes the events on CPU {self.load_core}"
 
-    @contextmanager
-    def fresh(self) -> Iterator[str]:
-        """The URL of an empty database."""
-        if self.database == "postgres":
-            with postgres_server() as url, empty_database(url) as fresh:
-                yield fresh
-        else:
-            with tempfile.TemporaryDirectory(prefix="bench") as folder:
-                yield f"sqlite://{Path(folder) / 'bench.db'}"
 
-
-def place(database: str, profile: Path | None = None) -> Place:
+@contextmanager
+def place(database: str, profile: Path | None = None) -> Iterator[Place]:
     """This machine."""
     server_core, load_core = cores() or (None, None)
-    return Place(server_core, load_core, database, profile)
+    with databases(database) as made:
+        yield Place(server_core, load_core, database, made.fresh, profile)

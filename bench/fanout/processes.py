@@ -6,7 +6,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import cycle
 
-from bench.brokers import empty_database, redis_server
+from bench.brokers import redis_server
+from bench.databases import databases
 from bench.desk import prepared
 from bench.events import Tally, check_counts, run_event, subscribers
 from bench.fanout.place import Place, Size
@@ -14,7 +15,7 @@ from bench.load import Load, load
 from bench.machine import settled
 from bench.report import judged, median, table
 from bench.servers import Target, deskwires
-from tests.databases import postgres_server
+from tests.databases import Postgres, Sqlite
 
 ALONE = 10
 MOST_TIMES = 1.3
@@ -47,9 +48,9 @@ def measure(place: Place, size: Size) -> None:
     """Measure and print. Raises Wrong, bench.load.Lost where anything was lost."""
     print(f"\nProcesses: {size.shared:,} subscribers of one and of two, on PostgreSQL with Redis")
     with ExitStack() as stack:
-        server = stack.enter_context(postgres_server())
+        made = stack.enter_context(databases("postgres"))
         redis = stack.enter_context(redis_server())
-        fleets = [_fleet(place, size, server, redis.url, processes, stack) for processes in (1, 2)]
+        fleets = [_fleet(place, size, made, redis.url, processes, stack) for processes in (1, 2)]
         for _ in range(size.turns):
             for fleet in fleets:
                 fleet.run(size.events_at(size.shared), fleet.tally)
@@ -59,8 +60,8 @@ def measure(place: Place, size: Size) -> None:
         _print(fleets, size)
 
 
-def _fleet(place: Place, size: Size, server: str, redis: str, processes: int, stack: ExitStack) -> Fleet:
-    url = stack.enter_context(empty_database(server))
+def _fleet(place: Place, size: Size, made: Postgres | Sqlite, redis: str, processes: int, stack: ExitStack) -> Fleet:
+    url = stack.enter_context(made.fresh())
     tickets = ALONE * size.turns + 1 + size.turns * size.events_at(size.shared)
     desk = prepared(url, watchers=size.shared, audiences=1, tickets=tickets)
     started = deskwires(url, desk, place.server_core, processes=processes, broadcast_url=redis)

@@ -4,6 +4,7 @@
  * input sends the frame once to each, and answers how many took it whole. Ends with its standard input.
  */
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -23,6 +24,7 @@ static int listening(void)
     socklen_t size = sizeof address;
     int listener = socket(AF_INET, SOCK_STREAM, 0);
     if (bind(listener, (struct sockaddr *)&address, size) || listen(listener, 1024) ||
+        fcntl(listener, F_SETFL, O_NONBLOCK) ||
         getsockname(listener, (struct sockaddr *)&address, &size)) {
         perror("limit");
         exit(1);
@@ -32,12 +34,13 @@ static int listening(void)
     return listener;
 }
 
-static int accepted(int listener)
+/* All who wait: somebody who is connected may still be in the backlog when the next order comes. */
+static int accepted(int listener, int count)
 {
-    int one = 1, each = accept(listener, NULL, NULL);
-    if (each >= 0)
-        setsockopt(each, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    return each;
+    int one = 1;
+    while (count < MOST && (sockets[count] = accept(listener, NULL, NULL)) >= 0)
+        setsockopt(sockets[count++], IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    return count;
 }
 
 static int sent(int count, size_t length)
@@ -60,8 +63,7 @@ int main(int argc, char **argv)
     char order;
     struct pollfd waiting[2] = {{.fd = listening(), .events = POLLIN}, {.fd = 0, .events = POLLIN}};
     while (poll(waiting, 2, -1) > 0) {
-        if (waiting[0].revents && count < MOST && (sockets[count] = accepted(waiting[0].fd)) >= 0)
-            count++;
+        count = accepted(waiting[0].fd, count);
         if (waiting[1].revents) {
             if (read(0, &order, 1) != 1)
                 return 0;
