@@ -6,13 +6,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from tests.clients.program import Library, Program, running
-from tests.databases import Sqlite
 from tests.server.conftest import Start
 from tests.server.process import CHECKOUT, Server
 from tests.server.stage import Stage, staged
@@ -37,8 +36,8 @@ class Desk:
 
     server: Server
     stage: Stage
-    ticket: str
-    written: list[str]
+    ticket: str = ""
+    written: list[str] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -58,26 +57,26 @@ class Desk:
         writer = [sys.executable, "-m", "tests.server.writer", self.server.url, self.stage.customer_id, "from beside"]
         subprocess.run(writer, cwd=CHECKOUT, check=True, timeout=60)
 
-    def cursor(self) -> str:
-        found: str = self.server.post(self.stage.agent, "TicketList", first=1)["tickets"]["syncCursor"]
+    def tickets(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.server.post(self.stage.agent, "TicketList", first=1)["tickets"]
         return found
 
 
+@pytest.fixture(scope="module")
+def server(sqlite_url: str, start: Start) -> Iterator[tuple[Server, Stage]]:
+    server = start(sqlite_url, poll_seconds="0.2")
+    yield server, staged(sqlite_url)
+    server.close()
+
+
 @pytest.fixture
-def desk(sqlite: Sqlite, start: Start) -> Iterator[Desk]:
-    with sqlite.fresh() as url:
-        server = start(url, poll_seconds="0.2")
-        try:
-            yield _with_a_ticket(server, staged(url))
-        finally:
-            server.close()
-
-
-def _with_a_ticket(server: Server, stage: Stage) -> Desk:
-    desk = Desk(server, stage, "", [])
-    desk.write_beside()
-    (edge,) = server.post(stage.agent, "TicketList", first=1)["tickets"]["edges"]
-    return Desk(server, stage, edge["node"]["id"], [])
+def desk(server: tuple[Server, Stage]) -> Desk:
+    """The one ticket of the customer, with nothing on it that this test knows of."""
+    desk = Desk(*server)
+    if not desk.tickets()["edges"]:
+        desk.write_beside()
+    (edge,) = desk.tickets()["edges"]
+    return Desk(*server, ticket=edge["node"]["id"])
 
 
 def bodies(items: list[dict[str, Any]]) -> list[str]:
@@ -85,7 +84,7 @@ def bodies(items: list[dict[str, Any]]) -> list[str]:
 
 
 def follow(program: Program, desk: Desk, name: str = "a") -> None:
-    program.follow(name, "TicketActivity", ticketId=desk.ticket, after=desk.cursor())
+    program.follow(name, "TicketActivity", ticketId=desk.ticket, after=desk.tickets()["syncCursor"])
 
 
 @pytest.mark.parametrize("library", LIBRARIES, ids=str)
