@@ -1,4 +1,4 @@
-"""The libraries that people use, as programs of their own, against a server that dies (R143 and docs/guides/live.md)."""
+"""The libraries that people use, as programs of their own, against a server that dies (docs/guides/live.md)."""
 
 from __future__ import annotations
 

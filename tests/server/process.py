@@ -93,6 +93,11 @@ class Server:
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> Server:
         """Returns when it answers."""
         with self.log.open("ab") as log:
