@@ -344,7 +344,7 @@ def short_close_frames(random: Random) -> Iterable[bytes]:
     yield frame(random.choice([b"", b"\x03"]), CLOSE) + text({"type": "ping"}) * random.randint(0, 3)
 
 
-@kind(1002)
+@kind(1002, 1009)
 def long_control_frames(random: Random) -> Iterable[bytes]:
     yield frame(b"x" * random.choice([126, 127, 200, 65_535, 70_000]), random.choice([PING, PONG, CLOSE]))
 
