@@ -212,7 +212,7 @@ def odd_credentials(random: Random) -> Iterable[bytes]:
         "Basic x",
         f"Bearer {letters(random, random.randint(1, 9_000))}",
     ]
-    payload = random.choice(
+    payload: Any = random.choice(
         [None, "x", 1, [], {}, {"Authorization": "Bearer x"}, *({"authorization": x} for x in said)]
     )
     yield text(
