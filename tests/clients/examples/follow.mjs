@@ -1,4 +1,5 @@
 const LONGEST_WAIT = 30_000;
+const PASSING = ["SLOW_CONSUMER", "SERVER_RESTARTING"];
 const HOPELESS = [4400, 4403, 4409, 4429, 400, 401, 403, 404, 406, 415];
 
 // Follows a stream until the function that it returns is called. After every interruption it begins again, behind
@@ -16,8 +17,8 @@ export function follow(subscribe, query, variables, use, refused) {
       isOver = true;
       end?.();
       const errors = [failure, failure?.errors, failure?.graphQLErrors].find((each) => each?.length) ?? [];
-      const slow = errors.find(({ extensions }) => extensions?.code === "SLOW_CONSUMER");
-      if (slow) after = slow.extensions.cursor;
+      const passing = errors.find(({ extensions }) => PASSING.includes(extensions?.code));
+      if (passing) after = passing.extensions.cursor ?? after;
       else if (errors.length || HOPELESS.includes(codeOf(failure))) return refused(errors, failure);
       timer = setTimeout(begin, Math.random() * Math.min(LONGEST_WAIT, 500 * 2 ** failures++));
     }

@@ -19,8 +19,9 @@ export function connect(url, token, { withSocket = true } = {}) {
   function subscribe(query, variables, sink) {
     const results = client.subscription(query, variables);
     return pipe(results, onEnd(sink.complete), listen((result) => {
-      if (result.data) sink.next(result);
-      else if (result.error) sink.error(result.error.networkError ?? result.error);
+      // The last result of a stream repeats the data of the one before it, beside its own errors.
+      if (result.error) sink.error(result.error.networkError ?? result.error);
+      else sink.next(result);
     })).unsubscribe;
   }
   const query = (text, variables) => client.query(text, variables).toPromise();
