@@ -98,6 +98,10 @@ class Server:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> Server:
         """Returns when it answers."""
         with self.log.open("ab") as log:
@@ -149,7 +153,7 @@ class Server:
 
     def close(self) -> None:
         """Whatever happened: leave nothing running."""
-        if self._process is not None and self._process.poll() is None:
+        if self.is_running:
             self.kill()
 
     def post(self, token: str, operation: str, **variables: Any) -> dict[str, Any]:
