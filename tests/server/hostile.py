@@ -483,7 +483,7 @@ def silence(random: Random) -> Iterable[bytes]:
     yield from [text({"type": "ping"})] * random.randint(0, 3)
 
 
-@kind(ALIVE, SILENT, begins=RAW)
+@kind(400, 1002, 1007, 1009, 4400, ALIVE, SILENT, begins=RAW)
 def leaving_anywhere(random: Random) -> Iterable[bytes]:
     """Everything as it should be, up to some byte of it."""
     init = text({"type": "connection_init", "payload": {"authorization": "Bearer x"}})
@@ -491,7 +491,7 @@ def leaving_anywhere(random: Random) -> Iterable[bytes]:
     yield whole[: random.randint(0, len(whole) - 1)]
 
 
-@kind(ALIVE, SILENT)
+@kind(1002, 1007, 1009, 4400, ALIVE, SILENT)
 def leaving_in_the_middle(random: Random) -> Iterable[bytes]:
     whole = b"".join(text(subscribe(f"{number}")) for number in range(5))
     yield whole[: random.randint(0, len(whole))]
