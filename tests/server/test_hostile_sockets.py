@@ -122,7 +122,7 @@ def _probe(session: Session) -> bytes:
 
 def _leave(writer: asyncio.StreamWriter, suddenly: bool) -> None:
     """With a FIN or with a RST."""
-    if suddenly:
+    if suddenly and not writer.transport.is_closing():
         taken: socket.socket = writer.get_extra_info("socket")
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
