@@ -243,7 +243,7 @@ def test_a_thousand_hostile_sessions_harm_nobody(
     grown = asyncio.run(besieged(attacker, author))
     with capsys.disabled():
         sys.stdout.write(f"\n{attacker.report()}, {grown / 2**20:+.1f} MiB\n")
-    assert attacker.wrong == []
+    assert attacker.wrong == [], "\n".join(attacker.wrong)
     assert grown < MOST_GROWTH
     assert [line for line in server.log.read_text().splitlines() if not LOGGED.fullmatch(line)] == []
 
