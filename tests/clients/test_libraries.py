@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -10,7 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from gql import Client, GraphQLRequest
+from gql.transport.exceptions import TransportQueryError
+from gql.transport.websockets import WebsocketsTransport
 
+from tests.client import OPERATIONS
 from tests.clients.program import Library, Program, running
 from tests.server.conftest import Start
 from tests.server.process import CHECKOUT, Server
@@ -161,3 +166,26 @@ def test_it_queries_and_mutates_over_http(desk: Desk, library: Library) -> None:
         refused = program.ask("mutate", "PostComment", input=sent | {"ticketId": "nonsense"})
         (error,) = refused["data"]["postComment"]["userErrors"]
         assert error["code"] == "INVALID_ID"
+
+
+def test_gql_keeps_the_other_streams_of_a_socket(desk: Desk) -> None:
+    """The guide gives each stream a socket of its own; a program that shares one loses nothing by a refusal."""
+    asyncio.run(_refused_beside_another(desk))
+
+
+async def _refused_beside_another(desk: Desk) -> None:
+    activity = OPERATIONS["TicketActivity"]
+    after = desk.tickets()["syncCursor"]
+    init = {"authorization": f"Bearer {desk.stage.agent}"}
+    transport = WebsocketsTransport(desk.url.replace("http", "ws", 1), init_payload=init)
+    async with Client(transport=transport) as session:
+        good = GraphQLRequest(activity, variable_values={"ticketId": desk.ticket, "after": after})
+        items = session.subscribe(good)
+        desk.write(1)
+        heard = [(await anext(items))["ticketActivity"]]
+        with pytest.raises(TransportQueryError, match="not an id"):
+            await anext(session.subscribe(GraphQLRequest(activity, variable_values={"ticketId": "nonsense"})))
+        desk.write(1)
+        heard.append((await anext(items))["ticketActivity"])
+        assert bodies(heard) == desk.written
+        await items.aclose()

@@ -38,6 +38,8 @@ async def follow(url: str, token: str, query: str, variables: dict[str, Any], us
 
 
 def close_code(failure: BaseException | None) -> int | None:
-    while failure and not isinstance(failure, ConnectionClosed):
+    while failure:
+        if isinstance(failure, ConnectionClosed) and failure.rcvd:
+            return failure.rcvd.code
         failure = failure.__cause__
-    return failure.rcvd.code if failure and failure.rcvd else None
+    return None
