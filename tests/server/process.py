@@ -98,10 +98,6 @@ class Server:
         assert self._process is not None
         return self._process.pid
 
-    @property
-    def is_running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
     def start(self) -> Server:
         """Returns when it answers."""
         with self.log.open("ab") as log:
@@ -150,6 +146,10 @@ class Server:
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
         self.wait()
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def close(self) -> None:
         """Whatever happened: leave nothing running."""
