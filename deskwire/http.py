@@ -96,6 +96,8 @@ class _Endpoint(Generic[ActorT]):
         try:
             return await self._answer(request, media_type, streamed(accept))
         except RequestError as refusal:
+            if (format := streamed(accept)) is not None and not _accepts_json(accept):
+                return _only_result(format, self.engine.refused(refusal))
             return _response(refused, self.engine.refused(refusal), media_type)
         except ClientDisconnect:
             return Response(status_code=400)
@@ -118,9 +120,7 @@ class _Endpoint(Generic[ActorT]):
             await pass_through("before_reply")
         formatted = self.engine.formatted(result)
         if format is not None and not _accepts_json(request.headers.getlist("accept")):
-            return Response(
-                once(format, orjson.dumps(formatted)), headers={**HEADERS, "Content-Type": format.content_type}
-            )
+            return _only_result(format, formatted)
         return _response(200, formatted, media_type)
 
     def _streamed(
@@ -179,6 +179,12 @@ def streamed(accept: Sequence[str]) -> Format | None:
     if max(sent_events, multipart) == 0:
         return None
     return MULTIPART if multipart > sent_events else SENT_EVENTS
+
+
+def _only_result(format: Format, result: dict[str, Any]) -> Response:
+    """A stream of one result, for who accepts nothing else."""
+    headers = {**HEADERS, "Content-Type": format.content_type}
+    return Response(once(format, orjson.dumps(result)), headers=headers)
 
 
 def _accepts_json(accept: Sequence[str]) -> bool:

@@ -33,6 +33,18 @@ class ReadyFramesProtocol(WebSocketsSansIOProtocol):
         if hasattr(self, "scope"):
             self.scope["extensions"][EXTENSION] = self  # type: ignore[assignment]
 
+    def send_receive_event_to_app(self) -> None:
+        """uvicorn logs a text that is not UTF-8 as a failure of its own, with a traceback for each."""
+        if self.curr_msg_data_type == "text" and not self.close_sent:
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self.frames = []
+                self.conn.send_close(1007)
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
+
     def write(self, frame: bytes) -> None:
         if not self.close_sent and not self.disconnected and not self.transport.is_closing():
             self.transport.write(frame)

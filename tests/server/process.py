@@ -147,9 +147,13 @@ class Server:
         self.signal(signal.SIGKILL)
         self.wait()
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def close(self) -> None:
         """Whatever happened: leave nothing running."""
-        if self._process is not None and self._process.poll() is None:
+        if self.is_running:
             self.kill()
 
     def post(self, token: str, operation: str, **variables: Any) -> dict[str, Any]:

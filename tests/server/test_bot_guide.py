@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import os
@@ -11,13 +10,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import orjson
-import uvicorn
 from starlette.applications import Starlette
 
 from domain.bot_settings import BotForm, save_bot
@@ -27,6 +25,7 @@ from domain.transactions import Call
 from models import BotKind, Control, OutboundCall, User, utc_now
 from tests.bots import partner, put_in_front, said_in, session_of, ticket_of, writes
 from tests.factories import World
+from tests.server.beside import free_port, served
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "bots.md"
 
@@ -34,28 +33,6 @@ GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "bots.md"
 def program() -> str:
     (found,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     return str(found)
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-@asynccontextmanager
-async def served(app: Starlette) -> AsyncIterator[str]:
-    """The address of the API, on a real socket."""
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, lifespan="off", log_level="error", ws="none"))
-    serving = asyncio.create_task(server.serve())
-    try:
-        async with asyncio.timeout(20):
-            while not server.started:  # noqa: ASYNC110  # uvicorn tells in no other way
-                await asyncio.sleep(0.01)
-        yield f"http://127.0.0.1:{port}/graphql"
-    finally:
-        server.should_exit = True
-        await serving
 
 
 @contextmanager
