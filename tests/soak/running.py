@@ -69,8 +69,11 @@ class Soak:
     async def run(self) -> Report:
         desks = await opened_desks(self.installation.url, self.plan.accounts)
         await self.installation.start()
-        async with self.installation.proxied(self.plan.seed), httpx.AsyncClient() as self.http:
-            return await self._run(desks)
+        try:
+            async with self.installation.proxied(self.plan.seed), httpx.AsyncClient() as self.http:
+                return await self._run(desks)
+        finally:
+            self.recorder.close()
 
     async def _run(self, desks: list[Desk]) -> Report:
         began = time.monotonic()
@@ -208,7 +211,6 @@ class Soak:
         return allowed + ([REDIS_AWAY] if faults.redis_restarts or faults.redis_stops or faults.redis_cuts else [])
 
     def _report(self, evidence: Evidence, logs: dict[str, list[Event]], wrong: list[str], seconds: float) -> Report:
-        self.recorder.close()
         found = violations(evidence)
         clients: Iterable[Subscriber | Writer] = [*self.subscribers, *self.writers]
         odd = [odd for client in clients for odd in client.oddities]
