@@ -160,13 +160,19 @@ def converge(evidence: Evidence) -> list[str]:
 
 
 def isolation(evidence: Evidence) -> list[str]:
-    """No byte of an account reaches another."""
+    """No byte of an account reaches another: not its mark, and no id of its tickets."""
     owners = {mark: account for account, mark in evidence.marks.items()}
-    return [
+    tickets = {fact.ticket: fact.account for fact in evidence.facts if fact.ticket}
+    found = [
         f"{record.process} of {record.account} was told something of {owners.get(mark, mark)}"
         for record in evidence.records
         for mark in record.marks
         if owners.get(mark) != record.account
+    ]
+    return found + [
+        f"{record.process} of {record.account} was told of {record.ticket}, which is another's"
+        for record in evidence.of(Stage.DELIVER, Stage.TOLD)
+        if record.ticket and tickets.get(record.ticket, record.account) != record.account
     ]
 
 

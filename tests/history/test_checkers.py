@@ -120,6 +120,12 @@ def leaks_one(evidence: Evidence, chance: random.Random) -> Evidence:
     return replace(evidence, records=[*evidence.records[:place], leaked, *evidence.records[place + 1 :]])
 
 
+def tells_of_a_foreign_row(evidence: Evidence, chance: random.Random) -> Evidence:
+    """Without a word of what is in it."""
+    told = Record("Inbox", "acme: agent", Stage.TOLD, "acme", ticket="globex-ticket-1", has_content=False)
+    return replace(evidence, records=[*evidence.records, told])
+
+
 def resumes_too_early(evidence: Evidence, chance: random.Random) -> Evidence:
     """The first item behind a reconnection is the last one before it."""
     second = next(p for p in _delivered(evidence) if evidence.records[p].connection == 2)
@@ -217,6 +223,7 @@ FAULTS: dict[Fault, set[str]] = {
     repeats_one: {"dense_order"},
     swaps_two: {"dense_order"},
     leaks_one: {"isolation"},
+    tells_of_a_foreign_row: {"isolation"},
     resumes_too_early: {"dense_order"},
     forgets_an_answer: {"acked_not_lost"},
     invents_one: {"no_phantom"},

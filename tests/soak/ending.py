@@ -10,6 +10,7 @@ import httpx
 
 from models import Event, EventType
 from models.database import opened, sqlite_file
+from schema.ids import encode_id
 from tests.client import OPERATIONS
 from tests.history.checkers import Place
 from tests.history.records import Fact
@@ -33,7 +34,7 @@ def facts_of(logs: dict[str, list[Event]]) -> list[Fact]:
             event.position,
             event.type.value,
             str(event.audit_id),
-            str(event.ticket_id) if event.ticket_id else None,
+            str(encode_id("Ticket", event.ticket_id)) if event.ticket_id else None,
             event.client_id,
         )
         for account, events in logs.items()

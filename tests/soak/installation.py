@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import signal
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +20,7 @@ from tests.soak.plan import Plan
 from tests.soak.postmaster import Postmaster
 from tests.soak.redis import Redis
 
+# A server that is told to end does so within this time.
 DRAIN_SECONDS = 20.0
 
 
@@ -38,6 +41,14 @@ class Installation:
     def addresses(self) -> list[str]:
         return [f"http://127.0.0.1:{port}" for port in self.ports()]
 
+    def keep(self, folder: Path) -> Path:
+        """Put the history and the servers' logs where they outlive the soak."""
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(self.folder / "history.jsonl", folder)
+        for name, log in self.logs().items():
+            (folder / f"{name}.log").write_text(log)
+        return folder
+
     def logs(self) -> dict[str, str]:
         return {f"server {number}": server.log.read_text() for number, server in enumerate(self.servers, start=1)}
 
@@ -46,13 +57,8 @@ class Installation:
             await asyncio.to_thread(server.start)
 
     async def end(self) -> list[str]:
-        """SIGTERM to all. What was wrong with how they ended."""
-        wrong = []
-        for number, server in enumerate(self.servers, start=1):
-            server.signal(signal.SIGTERM)
-            status = await asyncio.to_thread(server.wait, DRAIN_SECONDS)
-            wrong += [f"server {number} ended with {status}"] if status != 0 else []
-        return wrong
+        """End all servers in order. What was wrong with how they did."""
+        return [wrong for server in self.servers for wrong in await end(server)]
 
     @asynccontextmanager
     async def proxied(self, seed: int) -> AsyncIterator[None]:
@@ -62,6 +68,15 @@ class Installation:
                 proxy = Proxy("127.0.0.1", server.port, seed=seed + number)
                 self.proxies.append(await stack.enter_async_context(proxy.running()))
             yield
+
+
+async def end(server: ForkedServer) -> list[str]:
+    """SIGTERM. What was wrong with how the server ended."""
+    server.signal(signal.SIGTERM)
+    began = time.monotonic()
+    status = await asyncio.to_thread(server.wait, DRAIN_SECONDS)
+    seconds = time.monotonic() - began
+    return [f"a server ended with {status}, {seconds:.1f} s after SIGTERM"] if status != 0 else []
 
 
 @contextmanager

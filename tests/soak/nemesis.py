@@ -10,18 +10,22 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from tests.failpoints.forking import ForkedServer
-from tests.soak.installation import Installation
+from tests.soak.installation import Installation, end
 from tests.soak.plan import Faults
 
 
 @dataclass
 class Nemesis:
-    """Breaks an installation as planned, within a number of seconds. `done` counts what it did."""
+    """Breaks an installation as planned, within a number of seconds.
+
+    `done` counts what it did; `wrong` says which servers did not end in order.
+    """
 
     installation: Installation
     faults: Faults
     chance: random.Random
     done: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
 
     async def run(self, seconds: float) -> None:
         """Everything planned, spread over the time; everything runs again in the end."""
@@ -36,6 +40,7 @@ class Nemesis:
         acts: dict[str, Callable[[], Awaitable[None]]] = {
             "kills": self._kill,
             "stops": self._stop,
+            "deploys": self._deploy,
             "redis_restarts": self._restart_redis,
             "redis_stops": self._stop_redis,
             "redis_cuts": self._cut_redis,
@@ -70,6 +75,11 @@ class Nemesis:
         server.signal(signal.SIGSTOP)
         await asyncio.sleep(self.faults.stop_seconds)
         server.signal(signal.SIGCONT)
+
+    async def _deploy(self) -> None:
+        server = self._server()
+        self.wrong += await end(server)
+        await asyncio.to_thread(server.start)
 
     async def _restart_redis(self) -> None:
         assert self.installation.redis is not None

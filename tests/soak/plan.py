@@ -9,7 +9,7 @@ from typing import Literal
 BackEnd = Literal["sqlite", "postgres"]
 
 
-COUNTED = ("kills", "stops", "redis_restarts", "redis_stops", "redis_cuts", "restarts", "terminations")
+COUNTED = ("kills", "stops", "deploys", "redis_restarts", "redis_stops", "redis_cuts", "restarts", "terminations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,7 @@ class Faults:
 
     kills            a server is killed (SIGKILL) and started again
     stops            a server is stopped (SIGSTOP) for `stop_seconds`
+    deploys          a server is ended in order (SIGTERM) and started again
     redis_restarts   Redis is killed and started again
     redis_stops      Redis is stopped for `stop_seconds`
     redis_cuts       the connections of those who listen to Redis are broken
@@ -28,6 +29,7 @@ class Faults:
 
     kills: int = 0
     stops: int = 0
+    deploys: int = 0
     redis_restarts: int = 0
     redis_stops: int = 0
     redis_cuts: int = 0
@@ -71,10 +73,10 @@ class Plan:
 def small(back_end: BackEnd, *, bus: str = "", seed: int = 1) -> Plan:
     """What CI runs, on two cores."""
     if back_end == "sqlite":
-        faults = Faults(kills=5, stops=2, cuts_a_second=2.0)
+        faults = Faults(kills=5, stops=2, deploys=1, cuts_a_second=2.0)
         return Plan("sqlite", accounts=3, seconds=45, faults=faults, bus=bus, seed=seed)
     redis = {"redis_restarts": 2, "redis_stops": 1, "redis_cuts": 1}
-    faults = Faults(kills=5, stops=2, restarts=2, terminations=1, cuts_a_second=2.0, **redis)
+    faults = Faults(kills=5, stops=2, deploys=2, restarts=2, terminations=1, cuts_a_second=2.0, **redis)
     return Plan("postgres", accounts=3, seconds=60, faults=faults, bus=bus, seed=seed)
 
 
@@ -84,5 +86,5 @@ def long(back_end: BackEnd, *, seconds: float, bus: str = "", seed: int = 1) -> 
     redis = {"redis_restarts": often, "redis_stops": often // 3, "redis_cuts": often // 2}
     database = {"restarts": often // 3, "terminations": often // 2}
     more = redis | database if back_end == "postgres" else {}
-    faults = Faults(kills=2 * often, stops=often // 2, cuts_a_second=6.0, stop_seconds=3.0, **more)
+    faults = Faults(kills=2 * often, stops=often // 2, deploys=often // 2, cuts_a_second=6.0, stop_seconds=3.0, **more)
     return Plan(back_end, accounts=8, writers=4, seconds=seconds, faults=faults, bus=bus, seed=seed, patience=60)

@@ -12,89 +12,61 @@ from typing import Any
 
 from tortoise.queryset import QuerySet
 
-# Which events are mistreated, by their positions: one of eight.
-EVERY = 8
+from tests.soak.frames import Mixture, dropped, held_back, mistreat_deliveries, repeated
 
 Rows = list[Any]
 
 
-def _is_chosen(row: Any) -> bool:
-    return bool(row.position % EVERY == EVERY - 1)
+def drop_one() -> None:
+    """Some items are never delivered."""
+    mistreat_deliveries(dropped)
+
+
+def repeat_one() -> None:
+    """Some items are delivered twice."""
+    mistreat_deliveries(repeated)
+
+
+def swap_two() -> None:
+    """Some items are delivered behind the next one."""
+    mistreat_deliveries(held_back)
+
+
+def leak_one() -> None:
+    """Some items of one account reach another."""
+    mistreat_deliveries(Mixture())
 
 
 def _reading_the_log(mistreat: Callable[[Rows], Rows]) -> None:
-    """Mistreat what is read of the event log by many rows at once, as whoever delivers reads it."""
+    """Mistreat what is read of the event log, other than single rows."""
     from models import Event
 
     execute = QuerySet._execute
 
     async def executed(self: QuerySet[Any]) -> Any:
         rows = await execute(self)
-        reads_on = self.model is Event and not self._single and (self._limit or 0) > 2
-        return mistreat(list(rows)) if reads_on else rows
+        return mistreat(list(rows)) if self.model is Event and not self._single else rows
 
     QuerySet._execute = executed  # type: ignore[method-assign]
 
 
-def drop_one() -> None:
-    """Some events are never delivered."""
-    _reading_the_log(lambda rows: [row for row in rows if not _is_chosen(row)])
+def skip_one() -> None:
+    """Some rows of the log are passed over by whoever reads it."""
+    _reading_the_log(lambda rows: [row for row in rows if row.position % 8 != 7])
 
 
-def repeat_one() -> None:
-    """Some events are delivered twice."""
-    from subscriptions.cohorts import Cohort
+def missing_account_filter() -> None:
+    """The log is read without asking whose it is."""
+    from models import Event
 
-    tell = Cohort.tell
+    filter = Event.filter
 
-    def told(self: Cohort, members: Any, tellings: Any, position: int) -> None:
-        for _ in range(1 + (position % EVERY == EVERY - 1)):
-            tell(self, members, tellings, position)
-
-    Cohort.tell = told  # type: ignore[method-assign]
-
-
-def swap_two() -> None:
-    """Some events are delivered behind the one that follows them."""
-    from subscriptions.cohorts import Cohort
-
-    tell = Cohort.tell
-    held: dict[Cohort, tuple[Any, Any, int]] = {}
-
-    def told(self: Cohort, members: Any, tellings: Any, position: int) -> None:
-        if position % 2 and self not in held:
-            held[self] = (members, tellings, position)
-            return
-        tell(self, members, tellings, position)
-        if self in held:
-            tell(self, *held.pop(self))
-
-    Cohort.tell = told  # type: ignore[method-assign]
-
-
-def missing_account_filter(*careless: str) -> None:
-    """The log is read without asking whose it is; or all that these modules read."""
-    from tortoise.models import Model
-
-    filter = Model.filter.__func__  # type: ignore[attr-defined]
-
-    def filtered(model: type[Model], *words: Any, **fields: Any) -> Any:
-        asking = sys._getframe(1).f_globals["__name__"]
-        if "position__gt" in fields or asking.startswith(careless):
+    def filtered(*words: Any, **fields: Any) -> Any:
+        if "position__gt" in fields:
             fields.pop("account_id", None)
-        return filter(model, *words, **fields)
+        return filter(*words, **fields)
 
-    Model.filter = classmethod(filtered)  # type: ignore[method-assign, assignment]
-
-
-def leak_one() -> None:
-    """The same, and whoever delivers shows every ticket, with all that belongs to it, to everybody."""
-    from domain import visibility
-    from models import Ticket
-
-    missing_account_filter("subscriptions.", "resolvers.loaders")
-    visibility.tickets_of_account = lambda account_id: Ticket.all()
-    visibility.may_see = lambda actor, audience: True
+    Event.filter = filtered  # type: ignore[method-assign]
 
 
 def publish_before_commit() -> None:
@@ -133,8 +105,9 @@ def off_by_one_cursor() -> None:
 
 
 def cached_role() -> None:
-    """Who somebody is, is asked once."""
+    """What somebody may do is asked once, and that it changes is told to nobody."""
     from domain import actors
+    from models import EventType, new_id
 
     load = actors.load_actors
     known: dict[Any, Any] = {}
@@ -144,7 +117,14 @@ def cached_role() -> None:
             known[actor.id] = actor
         return [known[user.id] for user in users]
 
+    def untold(rows: Rows) -> Rows:
+        for row in rows:
+            if row.type is EventType.AGENT_ACCESS_CHANGED:
+                row.payload = row.payload | {"user": str(new_id())}
+        return rows
+
     actors.load_actors = loaded
+    _reading_the_log(untold)
 
 
 PLANTED: dict[str, Callable[[], None]] = {
@@ -154,6 +134,7 @@ PLANTED: dict[str, Callable[[], None]] = {
         repeat_one,
         swap_two,
         leak_one,
+        skip_one,
         publish_before_commit,
         off_by_one_cursor,
         missing_account_filter,

@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from models import Event
 from tests.delivery.checkers import lost
@@ -28,6 +29,7 @@ class Report:
     reconnects: int
     recoveries: Sequence[float]
     violations: dict[str, list[str]]
+    kept: Path | None = None
 
     @property
     def is_good(self) -> bool:
@@ -64,6 +66,7 @@ class Report:
         for name, found in self.violations.items():
             table += [f"  {name}: {sentence}" for sentence in found[:EXAMPLES]]
             table += [f"  {name}: … and {len(found) - EXAMPLES} more"] if len(found) > EXAMPLES else []
+        table += [f"the history and the servers' logs are in {self.kept}"] if self.kept else []
         return "\n".join([*table, "PASSED" if self.is_good else "FAILED"])
 
 
@@ -134,4 +137,4 @@ def _recovery(seconds: Sequence[float]) -> str:
     if not seconds:
         return "no connection was lost"
     ordered = sorted(seconds)
-    return f"{ordered[int(0.95 * (len(ordered) - 1))]:.2f} s, {ordered[-1]:.2f} s"
+    return f"{ordered[int(0.95 * (len(ordered) - 1))]:.2f} s, {ordered[-1]:.2f} s (goals: 5 s, 15 s)"

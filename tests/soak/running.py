@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -16,6 +16,7 @@ from models import Event
 from schema.ids import encode_id
 from tests.history.checkers import Evidence, violations
 from tests.history.records import Recorder, Stage
+from tests.server.process import CHECKOUT
 from tests.soak.desk import Desk, Listener, opened_desks
 from tests.soak.ending import facts_of, fetched, integrity, logs_of, owed_to, revocation
 from tests.soak.installation import Installation, installed
@@ -25,6 +26,8 @@ from tests.soak.report import Report, recoveries
 from tests.soak.subscribers import CURSORS, Subscriber
 from tests.soak.writers import Wish, Writer
 
+# Where a soak that found something leaves what it saw.
+KEPT = CHECKOUT / "var" / "soak"
 # Whatever comes too much, comes within this time.
 SURPLUS_SECONDS = 0.7
 # Errors that servers log because of what was done to them.
@@ -37,7 +40,11 @@ REDIS_AWAY = r"redis|the bell could not be rung|the broadcaster"
 def soak(plan: Plan) -> Report:
     """Run it. Called outside of any event loop."""
     with installed(plan) as installation:
-        return asyncio.run(Soak(plan, installation).run())
+        report = asyncio.run(Soak(plan, installation).run())
+        if report.is_good or plan.planted:
+            return report
+        name = f"{plan.back_end}-{plan.seed}-{time.strftime('%H%M%S')}"
+        return replace(report, kept=installation.keep(KEPT / name))
 
 
 @dataclass
@@ -62,8 +69,11 @@ class Soak:
     async def run(self) -> Report:
         desks = await opened_desks(self.installation.url, self.plan.accounts)
         await self.installation.start()
-        async with self.installation.proxied(self.plan.seed), httpx.AsyncClient() as self.http:
-            return await self._run(desks)
+        try:
+            async with self.installation.proxied(self.plan.seed), httpx.AsyncClient() as self.http:
+                return await self._run(desks)
+        finally:
+            self.recorder.close()
 
     async def _run(self, desks: list[Desk]) -> Report:
         began = time.monotonic()
@@ -201,11 +211,10 @@ class Soak:
         return allowed + ([REDIS_AWAY] if faults.redis_restarts or faults.redis_stops or faults.redis_cuts else [])
 
     def _report(self, evidence: Evidence, logs: dict[str, list[Event]], wrong: list[str], seconds: float) -> Report:
-        self.recorder.close()
         found = violations(evidence)
         clients: Iterable[Subscriber | Writer] = [*self.subscribers, *self.writers]
         odd = [odd for client in clients for odd in client.oddities]
-        more = {"contract": odd, "end": wrong, "integrity": integrity(self.installation.url)}
+        more = {"contract": odd, "end": [*self.nemesis.wrong, *wrong], "integrity": integrity(self.installation.url)}
         return Report(
             plan=self.plan,
             seconds=seconds,

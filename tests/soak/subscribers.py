@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.typing import Subprotocol
 
 from deskwire.config import DEVELOPMENT_KEY
+from domain.errors import Refusal
 from subscriptions.resume import Cursors, Position
 from tests.client import OPERATIONS, PROTOCOL
 from tests.history.records import Recorder, Stage
@@ -59,8 +60,9 @@ class Subscriber:
                 await self._connect()
             except (OSError, WebSocketException, TimeoutError, EOFError) as error:
                 self._left(error)
-            except Unexpected as odd:
-                self.oddities.append(f"{self.listener.name}: {odd}")
+            except (Unexpected, Refusal, LookupError, TypeError, ValueError) as odd:
+                # Also what is no item of this stream, or a cursor that is none.
+                self.oddities.append(f"{self.listener.name}: {odd!r}")
             await asyncio.sleep(self.chance.uniform(0, RECONNECT_SECONDS))
 
     def _left(self, error: BaseException) -> None:

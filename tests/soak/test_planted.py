@@ -17,6 +17,7 @@ FOUND_BY = {
     "repeat_one": {"dense_order"},
     "swap_two": {"dense_order"},
     "leak_one": {"isolation"},
+    "skip_one": {"acked_not_lost"},
     "publish_before_commit": {"acked_not_lost"},
     "off_by_one_cursor": {"acked_not_lost"},
     "missing_account_filter": {"acked_not_lost", "dense_order", "no_phantom", "isolation"},
