@@ -119,8 +119,9 @@ class Deskwire:
         self.feeds.hub = self.hub
         self.connections = Connections(Caps(config.most_sockets, config.account_sockets, config.person_sockets))
         self.live = Live(
-            self.engine, self.hub, Questions(self.engine), self.connections, self.context_for, self.presence.present
+            self.engine, self.hub, Questions(self.engine), self.connections, self.context_for, self.presence
         )
+        self.sockets = Sockets(self.live)
         self.storage = storage_at(config.attachments_url)
         self.links = Links(config.secret_key.encode())
         self.http = webhook_client()
@@ -334,7 +335,7 @@ def create_app(config: Config, pages: Pages = no_pages) -> Starlette:
     app = Starlette(
         routes=[
             Route("/graphql", endpoint, methods=list(METHODS)),
-            WebSocketRoute("/graphql", Sockets(deskwire.live)),
+            WebSocketRoute("/graphql", deskwire.sockets),
             Route("/livez", deskwire.livez),
             Route("/readyz", deskwire.readyz),
             *deskwire.attachments.routes(),

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection
 from datetime import datetime
 from uuid import UUID
 
@@ -38,18 +37,16 @@ class LivePresence:
         self._written: set[UUID] = set()
         self._settling: Batches[UUID, None] = Batches(self._settle)
 
-    @asynccontextmanager
-    async def present(self, user: Actor) -> AsyncIterator[None]:
-        """For the life of one connection."""
-        if user.kind not in WATCHED or user.id is None:
-            yield
-            return
-        self._users[user.id] = user
-        self._sockets[user.id] += 1
-        try:
+    async def arrive(self, user: Actor) -> None:
+        """One more connection of his. To be followed by `depart`, even when this is cancelled."""
+        if user.kind in WATCHED and user.id is not None:
+            self._users[user.id] = user
+            self._sockets[user.id] += 1
             await shielded(self._settling.ask(user.id))
-            yield
-        finally:
+
+    async def depart(self, user: Actor) -> None:
+        """One less."""
+        if user.kind in WATCHED and user.id is not None:
             self._sockets[user.id] -= 1
             await shielded(self._settling.ask(user.id))
 

@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -48,7 +48,7 @@ class Connections:
         self.caps = caps
         self.is_draining = False
         # Each is pinged in a second of its own, so that thousands of pings are not one burst.
-        self._seconds: list[set[Connection]] = [set() for _ in range(PING_SECONDS)]
+        self._seconds: list[dict[Connection, None]] = [{} for _ in range(PING_SECONDS)]
         self._pinged = 0
         self._left = asyncio.Event()
         self._accounts: Counter[UUID] = Counter()
@@ -70,36 +70,35 @@ class Connections:
             self._left.clear()
             await self._left.wait()
 
-    @contextmanager
-    def counted(self, connection: Connection) -> Iterator[None]:
-        """For the life of a connection."""
-        # For the first time in 13 to 25 seconds.
-        second = self._seconds[(self._pinged - random.randrange(PING_SECONDS // 2)) % PING_SECONDS]
-        second.add(connection)
-        try:
-            yield
-        finally:
-            second.discard(connection)
-            self._left.set()
+    def enter(self, connection: Connection) -> None:
+        """One more, until it leaves."""
+        # It is pinged for the first time in 13 to 25 seconds.
+        second = (self._pinged - random.randrange(PING_SECONDS // 2)) % PING_SECONDS
+        self._seconds[second][connection] = None
 
-    @contextmanager
-    def occupied(self, actor: Actor) -> Iterator[None]:
-        """For the life of a connection of somebody who is known. Raises TooManyConnections."""
+    def leave(self, connection: Connection) -> None:
+        """It has ended."""
+        for second in self._seconds:
+            second.pop(connection, None)
+        self._left.set()
+
+    def occupy(self, actor: Actor) -> None:
+        """A connection of somebody who is known, until he vacates it. Raises TooManyConnections."""
         assert actor.id is not None
         if self._people[actor.id] >= self.caps.person:
             raise TooManyConnections(f"You have {self.caps.person} live connections. Close some of them.")
         if self._accounts[actor.account_id] >= self.caps.account:
             raise TooManyConnections("Your account has too many live connections. Try again later.")
-        counts = ((self._people, actor.id), (self._accounts, actor.account_id))
-        for counter, key in counts:
-            counter[key] += 1
-        try:
-            yield
-        finally:
-            for counter, key in counts:
-                counter[key] -= 1
-                if not counter[key]:
-                    del counter[key]
+        self._people[actor.id] += 1
+        self._accounts[actor.account_id] += 1
+
+    def vacate(self, actor: Actor) -> None:
+        """His connection has ended."""
+        assert actor.id is not None
+        for counter, key in ((self._people, actor.id), (self._accounts, actor.account_id)):
+            counter[key] -= 1
+            if not counter[key]:
+                del counter[key]
 
     async def run(self) -> None:
         """Ping until cancelled."""

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from uuid import UUID
 
 from domain.actors import Actor
@@ -101,14 +100,14 @@ class Hub:
 
     # Who listens
 
-    @asynccontextmanager
-    async def admitted(self, token: str, gone: Gone) -> AsyncIterator[Caller]:
-        """The caller behind a token, for the life of one connection. Raises Unauthenticated.
+    async def admit(self, token: str, gone: Gone) -> Caller:
+        """The caller behind a token, for the life of one connection; to be dismissed. Raises Unauthenticated.
 
         When the token expires or is revoked, or its user deactivated, nothing is told to him any more, and `gone` is
         called.
         """
-        async with contextlib.AsyncExitStack() as stack:
+        used: Tail | None = None
+        try:
             while True:
                 asked_at = asyncio.get_running_loop().time()
                 actor = await self.authenticate(token)
@@ -117,13 +116,21 @@ class Hub:
                 tail = self._tails.get(actor.account_id)
                 # What changed before he was asked about, the answer knows; what changes from here on, the tail meets.
                 if tail is not None and tail.ready.is_set() and tail.sure_since <= asked_at:
-                    break
-                tail = await stack.enter_async_context(self._tail(actor.account_id))
-            tail = await stack.enter_async_context(self._tail(actor.account_id))
-            caller = Caller(tail, actor, gone)
-            tail.callers.add(caller)
-            stack.callback(tail.dismiss, caller)
-            yield caller
+                    tail.users += 1
+                    caller = Caller(tail, actor, gone)
+                    tail.callers.add(caller)
+                    return caller
+                if used is None:
+                    used = self._use(actor.account_id)
+                await used.ready.wait()
+        finally:
+            if used is not None:
+                self._release(used)
+
+    def dismiss(self, caller: Caller) -> None:
+        """His connection has ended."""
+        caller.tail.dismiss(caller)
+        self._release(caller.tail)
 
     async def renewed(self, caller: Caller, token: str) -> bool:
         """Let a caller stay with a fresh token of his own. Returns whether it is one; if not, he stays with the old."""
@@ -135,9 +142,8 @@ class Hub:
         caller.tail.callers.expect_expiry(caller)
         return True
 
-    @asynccontextmanager
-    async def _tail(self, account_id: UUID) -> AsyncIterator[Tail]:
-        """The tail of an account, which lives as long as somebody uses it."""
+    def _use(self, account_id: UUID) -> Tail:
+        """The tail of an account, which lives as long as somebody uses it; to be released."""
         tail = self._tails.get(account_id)
         if tail is None:
             tail = self._tails[account_id] = Tail(account_id, self._means, self.cursors, self._poll_seconds)
@@ -145,15 +151,14 @@ class Hub:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         tail.users += 1
-        try:
-            await tail.ready.wait()
-            yield tail
-        finally:
-            tail.users -= 1
-            if tail.users == 0:
-                # Its task ends when it next looks up, not in the middle of a read.
-                del self._tails[account_id]
-                tail.wake.set()
+        return tail
+
+    def _release(self, tail: Tail) -> None:
+        tail.users -= 1
+        if tail.users == 0:
+            # Its task ends when it next looks up, not in the middle of a read.
+            del self._tails[tail.account_id]
+            tail.wake.set()
 
     async def sync_cursor(self, actor: Actor) -> str:
         """The cursor of the log's head."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from domain.actors import Actor
 from execution.engine import Engine
 from schema.context import Context
+from subscriptions.callers import Caller, Gone
 from subscriptions.connections import Connections
 from subscriptions.hub import Hub
 from subscriptions.questions import Questions
@@ -17,13 +17,48 @@ from subscriptions.questions import Questions
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
+class Presence(Protocol):
+    """Notes who is here."""
+
+    async def arrive(self, actor: Actor) -> None:
+        """He has one more connection; returns when that is noted."""
+
+    async def depart(self, actor: Actor) -> None:
+        """He has one less."""
+
+
 @dataclass(frozen=True, slots=True)
 class Live:
-    """One for the process. `present` notes that somebody is here, for the life of his connection."""
+    """One for the process.
+
+    What a connection takes for its life, it takes and gives back by calls, and not in `with` blocks: the generators
+    of five of them would be a quarter of its memory.
+    """
 
     engine: Engine
     hub: Hub
     questions: Questions
     connections: Connections
     context_for: Callable[[Actor], Context]
-    present: Callable[[Actor], AbstractAsyncContextManager[None]]
+    presence: Presence
+
+    async def admit(self, token: str, gone: Gone) -> Caller:
+        """The caller of a connection; to be dismissed. Raises Unauthenticated, TooManyConnections."""
+        caller = await self.hub.admit(token, gone)
+        try:
+            self.connections.occupy(caller.actor)
+        except BaseException:
+            self.hub.dismiss(caller)
+            raise
+        try:
+            await self.presence.arrive(caller.actor)
+        except BaseException:
+            await self.dismiss(caller)
+            raise
+        return caller
+
+    async def dismiss(self, caller: Caller) -> None:
+        """His connection has ended."""
+        self.hub.dismiss(caller)
+        self.connections.vacate(caller.actor)
+        await self.presence.depart(caller.actor)

@@ -117,16 +117,17 @@ class StreamedResponse:
         headers = [(b"content-type", self._format.content_type.encode()), *HEADERS.items()]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         wire.say(self._format.begin)
-        with self._live.connections.counted(self):
-            left = asyncio.create_task(self._until_left(receive))
-            following = asyncio.create_task(self._follow())
-            over = asyncio.create_task(self._over.wait())
-            try:
-                await asyncio.wait({left, over}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in (left, following, over):
-                    task.cancel()
-                await asyncio.gather(left, following, over, return_exceptions=True)
+        self._live.connections.enter(self)
+        left = asyncio.create_task(self._until_left(receive))
+        following = asyncio.create_task(self._follow())
+        over = asyncio.create_task(self._over.wait())
+        try:
+            await asyncio.wait({left, over}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._live.connections.leave(self)
+            for task in (left, following, over):
+                task.cancel()
+            await asyncio.gather(left, following, over, return_exceptions=True)
         if self._aborted:
             await self._drop(scope)
         elif self._completed:
@@ -153,11 +154,12 @@ class StreamedResponse:
 
     async def _follow(self) -> None:
         try:
-            async with self._live.hub.admitted(self._token, self._gone) as caller:
-                with self._live.connections.occupied(caller.actor):
-                    async with self._live.present(caller.actor):
-                        await self._join(caller)
-                        await self._until_expired(caller)
+            caller = await self._live.admit(self._token, self._gone)
+            try:
+                await self._join(caller)
+                await self._until_expired(caller)
+            finally:
+                await self._live.dismiss(caller)
         except RequestError as refusal:
             self.finish(self._live.engine.refused(refusal)["errors"])
         except Exception as error:

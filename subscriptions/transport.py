@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any
 
@@ -78,13 +78,13 @@ class Sockets:
     def __init__(self, live: Live) -> None:
         self._live = live
 
-    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> Awaitable[None]:
+        """No coroutine of its own: it would live as long as the socket."""
         if PROTOCOL not in scope.get("subprotocols", ()):
-            await send({"type": "websocket.close", "code": 4406, "reason": "use graphql-transport-ws"})
-        elif not self._live.connections.is_open:
-            await _refuse(scope, send)
-        else:
-            await Socket(self._live, scope, receive, send).serve()
+            return send({"type": "websocket.close", "code": 4406, "reason": "use graphql-transport-ws"})
+        if not self._live.connections.is_open:
+            return _refuse(scope, send)
+        return Socket(self._live, scope, receive, send).serve()
 
 
 async def _refuse(scope: Mapping[str, Any], send: Send) -> None:
@@ -132,40 +132,46 @@ class Socket:
         """Accept, talk, close."""
         self._task = asyncio.current_task()
         self.wire.on_stuck, self.wire.on_drained = self._stuck, self._drained
-        with self._live.connections.counted(self):
-            try:
-                await self._send({"type": "websocket.accept", "subprotocol": PROTOCOL})
-                await self._talk()
-            except Left:
-                pass
-            except Close as close:
-                await self._close(close)
-            except asyncio.CancelledError:
-                if self._ending is None or self._task is None:
-                    raise
-                self._task.uncancel()
-                await self._close(self._ending)
-            except Exception:
-                log.exception("a socket failed")
-                await self._close(Close(1011, "internal error"))
-            finally:
-                await self._release()
+        self._live.connections.enter(self)
+        try:
+            await self._send({"type": "websocket.accept", "subprotocol": PROTOCOL})
+            await self._talk()
+        except Left:
+            pass
+        except Close as close:
+            await self._close(close)
+        except asyncio.CancelledError:
+            if self._ending is None or self._task is None:
+                raise
+            self._task.uncancel()
+            await self._close(self._ending)
+        except Exception:
+            log.exception("a socket failed")
+            await self._close(Close(1011, "internal error"))
+        finally:
+            self._live.connections.leave(self)
+            await self._release()
 
     async def _talk(self) -> None:
         token = await self._initialised()
         try:
-            async with self._live.hub.admitted(token, self._gone) as caller:
-                self._caller = caller
-                with self._live.connections.occupied(caller.actor):
-                    async with self._live.present(caller.actor):
-                        self._expect_expiry(caller)
-                        self.wire.say(ACKNOWLEDGED)
-                        while True:
-                            await self._answer(caller, await self._next())
+            caller = self._caller = await self._live.admit(token, self._gone)
         except Unauthenticated:
             raise Close(4403, "token unknown, expired or revoked") from None
         except TooManyConnections:
             raise Close(1013, "too many connections") from None
+        try:
+            self._expect_expiry(caller)
+            self.wire.say(ACKNOWLEDGED)
+            while True:
+                message = await self._next()
+                if message["type"] == "ping":
+                    await self._pong(caller, message.get("payload"))
+                else:
+                    self._answer(caller, message)
+        finally:
+            self._detach()
+            await self._live.dismiss(caller)
 
     async def _initialised(self) -> str:
         """The token of the connection_init."""
@@ -269,10 +275,8 @@ class Socket:
             if isinstance(operation, Stream):
                 operation.caller.tail.drained(operation)
 
-    async def _answer(self, caller: Caller, message: dict[str, Any]) -> None:
+    def _answer(self, caller: Caller, message: dict[str, Any]) -> None:
         match message["type"]:
-            case "ping":
-                await self._pong(caller, message.get("payload"))
             case "pong":
                 pass
             case "subscribe":

@@ -10,6 +10,7 @@ from __future__ import annotations
 from asyncio.transports import BaseTransport
 from collections.abc import Callable
 
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 
@@ -32,6 +33,13 @@ class ReadyFramesProtocol(WebSocketsSansIOProtocol):
         # The application is started by a task, which has not run yet.
         if hasattr(self, "scope"):
             self.scope["extensions"][EXTENSION] = self  # type: ignore[assignment]
+
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.accept":
+            # Kilobytes of every socket, and nobody asks for them again.
+            del self.request, self.response
+            self.scope.clear()  # type: ignore[attr-defined]
 
     def send_receive_event_to_app(self) -> None:
         """uvicorn logs a text that is not UTF-8 as a failure of its own, with a traceback for each."""

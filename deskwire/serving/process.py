@@ -6,9 +6,12 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Awaitable
 from dataclasses import dataclass
 
 import uvicorn
+from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
 
 from deskwire.app import Deskwire, create_app, no_pages
 from deskwire.config import Config
@@ -58,9 +61,26 @@ async def _serve(server: Server, deskwire: Deskwire, listener: socket.socket, pl
     return 1 if deskwire.broken or not server.started else 0
 
 
-def _uvicorn(app: object) -> uvicorn.Config:
+class Front:
+    """What uvicorn calls. Sockets go straight to where they are served: each layer in between would be a coroutine that
+    lives as long as the socket."""
+
+    def __init__(self, app: Starlette) -> None:
+        self._app = app
+        self._sockets = app.state.deskwire.sockets
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] == "websocket" and scope["path"] == "/graphql":
+            served: Awaitable[None] = self._sockets(scope, receive, send)
+            return served
+        return self._app(scope, receive, send)
+
+
+def _uvicorn(app: Starlette) -> uvicorn.Config:
     return uvicorn.Config(
-        app,  # type: ignore[arg-type]  # a Starlette
+        Front(app),  # type: ignore[arg-type]  # it returns what a coroutine function would
+        interface="asgi3",
+        proxy_headers=False,  # nothing here asks where a client is
         http=Impatient,
         ws=ReadyFramesProtocol,
         ws_ping_interval=None,  # our own are messages of the protocol

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from starlette.applications import Starlette
@@ -15,6 +16,16 @@ from domain.transactions import Call
 from models import AgentAvailability, AgentStatus, Permission, Presence, Token, UserKind, utc_now
 from tests.conftest import SignIn
 from tests.factories import World
+
+
+@asynccontextmanager
+async def present_at(live: LivePresence, actor: Actor) -> AsyncIterator[None]:
+    """For the life of a connection."""
+    try:
+        await live.arrive(actor)
+        yield
+    finally:
+        await live.depart(actor)
 
 
 async def present(actor: Actor) -> int:
@@ -77,7 +88,7 @@ async def test_sockets_that_come_and_go_at_once_leave_what_is_so(world: World) -
     live = LivePresence()
 
     async def socket(number: int) -> None:
-        async with live.present(agent):
+        async with present_at(live, agent):
             await asyncio.sleep(0.001 * (number % 7))
 
     async def cut_off(number: int) -> None:
@@ -88,7 +99,7 @@ async def test_sockets_that_come_and_go_at_once_leave_what_is_so(world: World) -
 
     await asyncio.gather(*((cut_off if number % 3 else socket)(number) for number in range(50)))
     assert await present(agent) == 0
-    async with live.present(agent):
+    async with present_at(live, agent):
         await asyncio.gather(*((cut_off if number % 3 else socket)(number) for number in range(50)))
         assert await present(agent) == 1
     assert await present(agent) == 0
@@ -100,7 +111,7 @@ async def test_renewal_keeps_the_rows_and_mends_the_table(world: World) -> None:
     now = utc_now()
     live, other = LivePresence(lambda: now), LivePresence(lambda: now)
     agent, customer = await world.agent(), await world.customer()
-    async with live.present(agent), live.present(customer), other.present(agent):
+    async with present_at(live, agent), present_at(live, customer), present_at(other, agent):
         now += timedelta(seconds=10)
         await live.renew()
         renewed = {(row.user_id, row.process_id): row.renewed_at for row in await Presence.all()}
@@ -119,7 +130,7 @@ async def test_the_loop_renews_until_it_is_cancelled(world: World) -> None:
     """What the job runner keeps running."""
     live = LivePresence()
     agent = await world.agent()
-    async with live.present(agent):
+    async with present_at(live, agent):
         before = (await Presence.get(user_id=agent.id)).renewed_at
         running = asyncio.create_task(live.keep_renewing(every=0.02))
 

@@ -157,7 +157,9 @@ async def test_a_token_revoked_while_its_socket_opens_is_noticed(stage: Stage, c
         return actor
 
     stage.hub.authenticate = authenticate
-    async with stage.hub._tail(stage.world.id) as tail, client.connected(initialise=False) as socket:
+    tail = stage.hub._use(stage.world.id)
+    await tail.ready.wait()
+    async with client.connected(initialise=False) as socket:
         await socket.say({"type": "connection_init", "payload": {"authorization": f"Bearer {client.token}"}})
         assert await words_until_closed(socket) == [4403]
 
