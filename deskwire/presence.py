@@ -63,8 +63,8 @@ class LivePresence:
         except Exception:
             log.exception("presence could not be renewed; it is tried again")
             return
-        waiting = [shielded(self._settling.ask(user_id)) for user_id in list(self._users)]
-        await asyncio.gather(*waiting)
+        wrong = [user_id for user_id in self._users if self._is_here(user_id) != (user_id in self._written)]
+        await asyncio.gather(*(shielded(self._settling.ask(user_id)) for user_id in wrong))
 
     async def _settle(self, user_ids: list[UUID]) -> list[None]:
         accounts: defaultdict[UUID, set[UUID]] = defaultdict(set)

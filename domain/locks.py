@@ -83,8 +83,8 @@ async def lock_user(tx: Transaction, user_id: UUID) -> User:
 
 
 async def lock_users(tx: Transaction, user_ids: Collection[UUID]) -> list[User]:
-    """Several people of the account, in the order of their ids, as `lock_user` does."""
-    users = User.filter(id__in=list(user_ids), account_id=tx.account_id)
+    """Several people of the account, in the order of their ids, as `lock_user` does; their ids and kinds alone."""
+    users = User.filter(id__in=list(user_ids), account_id=tx.account_id).only("id", "kind")
     return list(await users.order_by("id").select_for_update())
 
 

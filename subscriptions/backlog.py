@@ -48,11 +48,17 @@ class Backlog:
     """At most KEPT consecutive rows that end where the log was read to."""
 
     def __init__(self, account_id: UUID, counts: Counts) -> None:
+        self.head = 0
+        """Where the log was read to."""
         self._account_id = account_id
         self._counts = counts
         self._rows: deque[Event] = deque(maxlen=KEPT)
 
     def add(self, row: Event) -> None:
+        """The row that was read last."""
+        if row.position != self.head + 1:
+            self._rows.clear()  # one in between could not be read
+        self.head = row.position
         self._rows.append(row)
 
     async def row(self, position: int) -> Event | None:
@@ -60,7 +66,9 @@ class Backlog:
         place = self._place(position)
         if place is not None:
             return self._rows[place]
-        return await Event.get_or_none(account_id=self._account_id, position=position)
+        # With those behind it: whoever asks for it, and whoever comes back with him, wants them next.
+        rows = await self.after(position - 1)
+        return rows[0] if rows and rows[0].position == position else None
 
     async def after(self, position: int) -> list[Event]:
         """The next rows, up to BATCH of them: from memory, or from the table."""
@@ -78,10 +86,9 @@ class Backlog:
 
     def _join(self, rows: list[Event]) -> None:
         """Keep what was read for one latecomer for the others, where it reaches up to what is kept."""
-        if not rows or not self._rows:
-            return
-        first = self._rows[0].position
+        first = self._rows[0].position if self._rows else self.head + 1
         older = [row for row in rows if row.position < first]
-        if older and older[-1].position == first - 1:
+        consecutive = bool(older) and older[-1].position - older[0].position == len(older) - 1
+        if consecutive and older[-1].position == first - 1:
             room = KEPT - len(self._rows)
             self._rows.extendleft(reversed(older[-room:] if room else []))

@@ -7,7 +7,7 @@ understood once per process; who asks it again is found by the text of his opera
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 from uuid import UUID
@@ -120,11 +120,11 @@ class Questions:
         self._resumes: OrderedDict[Operation, Resume] = OrderedDict()
 
     async def ask(
-        self, operation: Operation, variables: Mapping[str, Any], context: Context
+        self, operation: Operation, variables: Mapping[str, Any], context: Callable[[], Context]
     ) -> Following | AsyncGenerator[Any, None]:
         """The question of a subscription; for one that follows no log, its source of events, which the caller closes.
 
-        Raises RequestError.
+        A context is made only for one that nobody has asked yet. Raises RequestError.
         """
         resume = self._resume(operation)
         after = variables.get(resume.variable) if resume.variable else None
@@ -132,7 +132,7 @@ class Questions:
         if resume.shared and isinstance(after, str | None) and (known := self._known.get(key)):
             self._known.move_to_end(key)
             return Following(known, after)
-        source = await self._engine.source(operation, variables, context)
+        source = await self._engine.source(operation, variables, context())
         if not isinstance(source, Source):
             return cast(AsyncGenerator[Any, None], source)
         question = Question(operation, variables, source.topic)

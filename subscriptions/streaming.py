@@ -15,6 +15,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Mapping, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -24,7 +25,6 @@ from domain.transactions import shielded
 from execution.engine import Operation
 from execution.errors import RequestError
 from models import utc_now
-from schema.context import Context
 from subscriptions.callers import Caller
 from subscriptions.cohorts import Member
 from subscriptions.connections import CLOSE_SECONDS
@@ -166,20 +166,20 @@ class StreamedResponse:
             self._fail(error)
 
     async def _join(self, caller: Caller) -> None:
-        context = self._live.context_for(caller.actor)
+        context = partial(self._live.context_for, caller.actor)
         asked = await self._live.questions.ask(self._operation, self._variables, context)
         if isinstance(asked, Following):
             self._member = _Only(caller, asked.question, self)
             await caller.tail.join(self._member, asked.after)
         else:
-            await self._listen(asked, context)
+            await self._listen(caller, asked)
             self.finish()
 
-    async def _listen(self, events: AsyncGenerator[Any, None], context: Context) -> None:
+    async def _listen(self, caller: Caller, events: AsyncGenerator[Any, None]) -> None:
         engine = self._live.engine
         try:
             async for event in events:
-                fresh = self._live.context_for(context.actor)
+                fresh = self._live.context_for(caller.actor)
                 result = await shielded(engine.respond(self._operation, self._variables, event, fresh))
                 if self._wire is not None and not self._wire.is_full:
                     self.tell(Telling(orjson.dumps(engine.formatted(result))))

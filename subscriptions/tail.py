@@ -101,7 +101,7 @@ class Tail:
     async def _open(self) -> None:
         account = await Account.get(id=self.account_id)
         self.epoch, self.position = account.epoch, account.last_position
-        self._changes_since = self.position
+        self._changes_since = self.backlog.head = self.position
         self.sure_since = asyncio.get_running_loop().time()
         self.ready.set()
 

@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Mapping, MutableMapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import orjson
@@ -22,7 +23,6 @@ from domain.transactions import shielded
 from execution.engine import Operation
 from execution.errors import RequestError
 from models import utc_now
-from schema.context import Context
 from subscriptions.callers import Caller
 from subscriptions.cohorts import Member
 from subscriptions.connections import CLOSE_SECONDS
@@ -334,8 +334,7 @@ class Socket:
 
     async def _open(self, identifier: str, caller: Caller, operation: Operation, variables: dict[str, Any]) -> None:
         try:
-            context = self._live.context_for(caller.actor)
-            asked = await self._live.questions.ask(operation, variables, context)
+            asked = await self._live.questions.ask(operation, variables, partial(self._live.context_for, caller.actor))
             if isinstance(asked, Following):
                 stream = Stream(caller, asked.question, self, identifier)
                 await caller.tail.join(stream, asked.after)
@@ -344,7 +343,7 @@ class Socket:
                 else:  # it was completed, or the socket is closing, and the cancellation got lost
                     caller.tail.leave(stream)
             else:
-                await self._listen(identifier, operation, variables, asked, context)
+                await self._listen(identifier, caller, operation, variables, asked)
                 self._done(identifier)
                 self.wire.say(orjson.dumps({"type": "complete", "id": identifier}))
         except RequestError as refusal:
@@ -355,10 +354,10 @@ class Socket:
     async def _listen(
         self,
         identifier: str,
+        caller: Caller,
         operation: Operation,
         variables: dict[str, Any],
         events: AsyncGenerator[Any, None],
-        context: Context,
     ) -> None:
         """A subscription that follows no log: its source is this subscriber's alone."""
         head = next_head(identifier)
@@ -366,8 +365,7 @@ class Socket:
         try:
             async for event in events:
                 # A context of its own for each event: loaders that outlive one answer with what was true before.
-                # Its actor is the one that the source keeps up to date, not the one who opened the socket.
-                fresh = self._live.context_for(context.actor)
+                fresh = self._live.context_for(caller.actor)
                 # To its end even when cancelled: graphql-core leaves coroutines behind.
                 result = await shielded(engine.respond(operation, variables, event, fresh))
                 if self._ending is None and not self.wire.is_full:  # best effort: what cannot be sent is forgotten

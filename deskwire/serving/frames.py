@@ -40,6 +40,9 @@ class ReadyFramesProtocol(WebSocketsSansIOProtocol):
             # Kilobytes of every socket, and nobody asks for them again.
             del self.request, self.response
             self.scope.clear()  # type: ignore[attr-defined]
+        elif message["type"] == "websocket.http.response.body":
+            # uvicorn takes a handshake that was refused so for one that was forgotten, and logs an error.
+            self.handshake_complete = True
 
     def send_receive_event_to_app(self) -> None:
         """uvicorn logs a text that is not UTF-8 as a failure of its own, with a traceback for each."""

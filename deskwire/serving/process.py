@@ -78,7 +78,7 @@ class Front:
 
 def _uvicorn(app: Starlette) -> uvicorn.Config:
     return uvicorn.Config(
-        Front(app),  # type: ignore[arg-type]  # it returns what a coroutine function would
+        Front(app),
         interface="asgi3",
         proxy_headers=False,  # nothing here asks where a client is
         http=Impatient,
