@@ -6,14 +6,23 @@ understood once per process; who asks it again is found by the text of his opera
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 from uuid import UUID
 
 import orjson
-from graphql import DefinitionNode, FieldNode, OperationDefinitionNode, VariableNode, Visitor, visit
+from graphql import (
+    DefinitionNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    Node,
+    OperationDefinitionNode,
+    VariableNode,
+    Visitor,
+    visit,
+)
 
 from domain.actors import Actor
 from execution.engine import Engine, Operation
@@ -89,6 +98,10 @@ def follow(topic: Topic, after: str | None) -> AsyncGenerator[Any, None]:
     return Source(topic, after)
 
 
+Selection = tuple[Operation, bytes]
+"""An operation, with the variables that count below its root field."""
+
+
 @dataclass(slots=True, eq=False)
 class Question:
     """One operation with its variables, but for the cursor. Equal questions are one object."""
@@ -96,6 +109,9 @@ class Question:
     operation: Operation
     variables: Mapping[str, Any]
     topic: Topic
+    selection: Selection
+    """What is selected from an item. Questions that differ in what they follow alone (lists by many filters, say) have
+    it in common, and so the answers to an item that they share."""
     personal: bool = field(default=False)
     """An answer to it has asked who somebody is. Found out when it happens, and never forgotten."""
 
@@ -135,7 +151,8 @@ class Questions:
         source = await self._engine.source(operation, variables, context())
         if not isinstance(source, Source):
             return cast(AsyncGenerator[Any, None], source)
-        question = Question(operation, variables, source.topic)
+        below = {name: value for name, value in variables.items() if name in resume.below}
+        question = Question(operation, variables, source.topic, (operation, _encoded(below)))
         if resume.shared:
             question = self._known.setdefault(key, question)
             if len(self._known) > MOST_QUESTIONS:
@@ -151,19 +168,24 @@ class Questions:
 
 
 def _key(variables: Mapping[str, Any], resume: Resume) -> bytes:
-    rest = {name: value for name, value in variables.items() if name != resume.variable}
-    return orjson.dumps(rest, option=orjson.OPT_SORT_KEYS)
+    return _encoded({name: value for name, value in variables.items() if name != resume.variable})
+
+
+def _encoded(variables: Mapping[str, Any]) -> bytes:
+    return orjson.dumps(variables, option=orjson.OPT_SORT_KEYS)
 
 
 @dataclass(frozen=True, slots=True)
 class Resume:
     """How an operation gets its cursor: by a variable that is used for nothing else, or not at all.
 
-    Where it is neither (the cursor is written into the document, say), the question is its subscriber's own.
+    Where it is neither (the cursor is written into the document, say), the question is its subscriber's own. `below`
+    are the variables that are used elsewhere than in the arguments of the root field.
     """
 
     shared: bool
     variable: str | None = None
+    below: frozenset[str] = frozenset()
 
 
 def resume_of(operation: Operation) -> Resume:
@@ -172,30 +194,44 @@ def resume_of(operation: Operation) -> Resume:
     assert isinstance(node, OperationDefinitionNode)
     (root, *others) = node.selection_set.selections
     if others or not isinstance(root, FieldNode):
-        return Resume(shared=False)
+        return Resume(shared=False, below=frozenset(_uses(operation.document)))
+    below = frozenset(
+        name
+        for part in (root.selection_set, *(root.directives or ()), *_fragments(operation))
+        if part is not None
+        for name in _uses(part)
+    )
     values = [argument.value for argument in root.arguments or () if argument.name.value == RESUME]
     if not values:
-        return Resume(shared=True)
+        return Resume(shared=True, below=below)
     if not isinstance(values[0], VariableNode):
-        return Resume(shared=False)
+        return Resume(shared=False, below=below)
     name = values[0].name.value
-    uses = _Uses(name)
-    visit(operation.document, uses)
     declared = next(each for each in node.variable_definitions or () if each.variable.name.value == name)
     # Once where it is declared, once where it is used.
-    own = uses.count != 2 or declared.default_value is not None
-    return Resume(shared=False) if own else Resume(shared=True, variable=name)
+    own = _uses(operation.document)[name] != 2 or declared.default_value is not None
+    return Resume(shared=not own, variable=None if own else name, below=below)
+
+
+def _fragments(operation: Operation) -> list[DefinitionNode]:
+    return [each for each in operation.document.definitions if isinstance(each, FragmentDefinitionNode)]
 
 
 def _is(operation: Operation, node: DefinitionNode) -> bool:
     return isinstance(node, OperationDefinitionNode) and (node.name.value if node.name else None) == operation.name
 
 
-class _Uses(Visitor):
-    def __init__(self, name: str) -> None:
+def _uses(node: Node) -> Counter[str]:
+    """How often each variable is named in a part of a document."""
+    named = _Named()
+    visit(node, named)
+    return named.counts
+
+
+class _Named(Visitor):
+    def __init__(self) -> None:
         super().__init__()
-        self.name = name
-        self.count = 0
+        self.counts: Counter[str] = Counter()
 
     def enter_variable(self, node: VariableNode, *_: Any) -> None:
-        self.count += node.name.value == self.name
+        self.counts[node.name.value] += 1

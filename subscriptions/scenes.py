@@ -22,7 +22,7 @@ from models import Account, Event, Ticket
 from models.database import is_passing
 from schema.context import Batches, Context, Loaders
 from subscriptions.counts import Counts
-from subscriptions.questions import Question
+from subscriptions.questions import Question, Selection
 from subscriptions.telling import Telling
 from subscriptions.viewers import Anyone, Asked, Viewers
 
@@ -94,7 +94,7 @@ class Moment:
         self._tickets: dict[UUID, Ticket | None] = {}
         self._items: dict[Any, Any] = {}
         # With the item, which must live as long as its id is the key.
-        self._answers: dict[tuple[Question, int, Viewers | None], tuple[object, Telling]] = {}
+        self._answers: dict[tuple[Selection, int, Viewers | None], tuple[object, Telling]] = {}
 
     async def head(self) -> int:
         """The position of the last event, or later."""
@@ -124,12 +124,12 @@ class Moment:
     async def answer(self, question: Question, item: object, viewers: Viewers) -> Telling:
         """The answer that these viewers get. Raises Personal."""
         for whom in (None, viewers):
-            if found := self._answers.get((question, id(item), whom)):
+            if found := self._answers.get((question.selection, id(item), whom)):
                 return found[1]
         telling, asked = await self._made(question, item, viewers)
         if asked is Asked.PERSON:
             raise Personal
-        self._answers[question, id(item), viewers if asked is Asked.ROLE else None] = (item, telling)
+        self._answers[question.selection, id(item), viewers if asked is Asked.ROLE else None] = (item, telling)
         return telling
 
     async def _made(self, question: Question, item: object, viewers: Viewers) -> tuple[Telling, Asked]:
