@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+import logging
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from domain.actors import Actor
 from execution.engine import Engine
+from models.database import is_passing
 from schema.context import Context
 from subscriptions.callers import Caller, Gone
 from subscriptions.connections import Connections
 from subscriptions.hub import Hub
 from subscriptions.questions import Questions
 
+log = logging.getLogger("deskwire.transport")
+
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+
+class Unavailable(Exception):
+    """The database does not answer now. Nothing is lost by asking again."""
+
+    code = "SERVICE_UNAVAILABLE"
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Raises Unavailable where the database is away: it is no defect, and no traceback for each who asks."""
+    try:
+        yield
+    except Exception as error:
+        if not is_passing(error):
+            raise
+        log.warning("the database does not answer: %s", error)
+        raise Unavailable("The database does not answer. Try again in a moment.") from error
 
 
 class Presence(Protocol):
@@ -43,8 +66,9 @@ class Live:
     presence: Presence
 
     async def admit(self, token: str, gone: Gone) -> Caller:
-        """The caller of a connection; to be dismissed. Raises Unauthenticated, TooManyConnections."""
-        caller = await self.hub.admit(token, gone)
+        """The caller of a connection; to be dismissed. Raises Unauthenticated, TooManyConnections, Unavailable."""
+        with answering():
+            caller = await self.hub.admit(token, gone)
         try:
             self.connections.occupy(caller.actor)
         except BaseException:

@@ -4,8 +4,8 @@ Close codes: who gets one, and what he must do.
 
     1011  a defect of ours, which is logged       connect again, resume with the last cursor
     1012  the server restarts                     connect again, resume with the last cursor
-    1013  too many connections; or it was not     connect again later, resume with the last cursor
-          read for SEND_SECONDS
+    1013  too many connections; no database; or   connect again later, resume with the last cursor
+          it was not read for SEND_SECONDS
     4400  a message that the protocol lacks       mend the client
     4401  no connection_init, or token expired    connect again with a valid token
     4403  token unknown or revoked                log in again

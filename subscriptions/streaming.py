@@ -28,7 +28,7 @@ from models import utc_now
 from subscriptions.callers import Caller
 from subscriptions.cohorts import Member
 from subscriptions.connections import CLOSE_SECONDS
-from subscriptions.live import Live, Receive
+from subscriptions.live import Live, Receive, answering
 from subscriptions.questions import Following, Question
 from subscriptions.telling import BOUNDARY, PART, Telling
 from subscriptions.wires import AsgiWire, Send
@@ -170,7 +170,8 @@ class StreamedResponse:
         asked = await self._live.questions.ask(self._operation, self._variables, context)
         if isinstance(asked, Following):
             self._member = _Only(caller, asked.question, self)
-            await caller.tail.join(self._member, asked.after)
+            with answering():
+                await caller.tail.join(self._member, asked.after)
         else:
             await self._listen(caller, asked)
             self.finish()

@@ -26,7 +26,7 @@ from models import utc_now
 from subscriptions.callers import Caller
 from subscriptions.cohorts import Member
 from subscriptions.connections import CLOSE_SECONDS
-from subscriptions.live import Live, Receive
+from subscriptions.live import Live, Receive, Unavailable, answering
 from subscriptions.messages import (
     ACKNOWLEDGED,
     PING,
@@ -160,6 +160,8 @@ class Socket:
             raise Close(4403, "token unknown, expired or revoked") from None
         except TooManyConnections:
             raise Close(1013, "too many connections") from None
+        except Unavailable:
+            raise Close(1013, "try again later") from None
         try:
             self._expect_expiry(caller)
             self.wire.say(ACKNOWLEDGED)
@@ -337,7 +339,8 @@ class Socket:
             asked = await self._live.questions.ask(operation, variables, partial(self._live.context_for, caller.actor))
             if isinstance(asked, Following):
                 stream = Stream(caller, asked.question, self, identifier)
-                await caller.tail.join(stream, asked.after)
+                with answering():
+                    await caller.tail.join(stream, asked.after)
                 if self._operations.get(identifier) is asyncio.current_task():
                     self._operations[identifier] = stream
                 else:  # it was completed, or the socket is closing, and the cancellation got lost

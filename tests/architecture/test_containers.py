@@ -37,8 +37,8 @@ SERVICE = {
     *("image", "build", "command", "environment", "volumes", "healthcheck", "depends_on", "ports", "restart"),
     "stop_grace_period",
 }
-# strawberry shows errors of schemas with these where they are installed.
-OPTIONAL = {"rich", "pygments"}
+# Where they are installed, strawberry shows errors of schemas with two of these, and redis checks certificates.
+OPTIONAL = {"cryptography", "rich", "pygments"}
 CONDITIONS = {"service_healthy", "service_completed_successfully"}
 
 
