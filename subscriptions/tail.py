@@ -20,6 +20,7 @@ from uuid import UUID
 from domain.actors import Access, Actor, load_actor
 from domain.errors import CursorExpired, SlowConsumer
 from domain.failpoints import pass_through
+from execution.errors import code_of
 from models import Account, Event, EventType, utc_now
 from subscriptions.backlog import BATCH, Backlog, read
 from subscriptions.batches import Batches
@@ -343,8 +344,12 @@ class Tail:
             self._split(cohort, row.position - 1)
             return
         except Exception as error:
-            self._end(cohort, error)
-            return
+            if code_of(error) is not None:
+                self._end(cohort, error)
+                return
+            # A defect of ours. To end the stream would not help: who comes back with his cursor meets it again.
+            assert turn.moment is not None
+            tellings = [turn.moment.failure(cohort.question, row, error)]
         if tellings:
             await self._tell(cohort, tellings, row.position)
 
