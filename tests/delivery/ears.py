@@ -8,10 +8,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import orjson
+import pytest
 
 from domain.actors import Actor
 from domain.people import issue_token
 from models import User, utc_now
+from subscriptions.backlog import read
 from subscriptions.callers import Caller
 from subscriptions.cohorts import Member
 from subscriptions.questions import Following, Question
@@ -127,19 +129,16 @@ async def ears_of(stage: Stage) -> AsyncIterator[Ears]:
 @asynccontextmanager
 async def held_back(stage: Stage) -> AsyncIterator[None]:
     """The tail of the account reads nothing meanwhile, so that what happens is told in one turn."""
-    tail = stage.hub._tails[stage.world.id]
-    from subscriptions import tail as module
-
-    read, gate = module.read, asyncio.Event()
+    gate = asyncio.Event()
 
     async def waiting(*arguments: Any, **more: Any) -> Any:
         await gate.wait()
         return await read(*arguments, **more)
 
-    module.read = waiting
-    tail.wake.set()
-    try:
-        yield
-    finally:
-        gate.set()
-        module.read = read
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("subscriptions.tail.read", waiting)
+        stage.hub._tails[stage.world.id].wake.set()
+        try:
+            yield
+        finally:
+            gate.set()

@@ -23,7 +23,7 @@ async def poison(account_id: UUID) -> int:
     """Write what a newer version would have written: a row of a type that this one does not know. Its position."""
     connection = get_connection(WRITER)
     mark = "?" if connection.capabilities.dialect == "sqlite" else "%s"
-    position = (await Account.get(id=account_id)).last_position + 1
+    position = int((await Account.get(id=account_id)).last_position) + 1
     values = {"id": str(new_id()), "position": position, "type": "OF_THE_FUTURE"}
     values |= dict.fromkeys(("ticket_id", "ticket_sequence", "ticket_before", "ticket_after", "comment_id"))
     columns = sorted(Event._meta.fields_db_projection.values())
