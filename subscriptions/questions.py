@@ -13,7 +13,16 @@ from typing import Any, Protocol, cast
 from uuid import UUID
 
 import orjson
-from graphql import DefinitionNode, FieldNode, OperationDefinitionNode, VariableNode, Visitor, visit
+from graphql import (
+    DefinitionNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    NonNullTypeNode,
+    OperationDefinitionNode,
+    VariableNode,
+    Visitor,
+    visit,
+)
 
 from domain.actors import Actor
 from execution.engine import Engine, Operation
@@ -129,7 +138,7 @@ class Questions:
         resume = self._resume(operation)
         after = variables.get(resume.variable) if resume.variable else None
         key = (operation, _key(variables, resume))
-        if resume.shared and isinstance(after, str | None) and (known := self._known.get(key)):
+        if resume.shared and resume.takes(after) and (known := self._known.get(key)):
             self._known.move_to_end(key)
             return Following(known, after)
         source = await self._engine.source(operation, variables, context)
@@ -164,6 +173,11 @@ class Resume:
 
     shared: bool
     variable: str | None = None
+    required: bool = False
+
+    def takes(self, after: object) -> bool:
+        """Whether the variable may have this value. What it may not, the engine says."""
+        return isinstance(after, str) or (after is None and not self.required)
 
 
 def resume_of(operation: Operation) -> Resume:
@@ -180,11 +194,15 @@ def resume_of(operation: Operation) -> Resume:
         return Resume(shared=False)
     name = values[0].name.value
     uses = _Uses(name)
-    visit(operation.document, uses)
+    for definition in operation.document.definitions:
+        if definition is node or isinstance(definition, FragmentDefinitionNode):
+            visit(definition, uses)
     declared = next(each for each in node.variable_definitions or () if each.variable.name.value == name)
     # Once where it is declared, once where it is used.
     own = uses.count != 2 or declared.default_value is not None
-    return Resume(shared=False) if own else Resume(shared=True, variable=name)
+    if own:
+        return Resume(shared=False)
+    return Resume(shared=True, variable=name, required=isinstance(declared.type, NonNullTypeNode))
 
 
 def _is(operation: Operation, node: DefinitionNode) -> bool:
