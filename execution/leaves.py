@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from graphql import GraphQLObjectType, is_leaf_type, is_non_null_type
+from graphql import GraphQLObjectType, is_enum_type, is_non_null_type
 from graphql.execution.collect_fields import GroupedFieldSet
 from graphql.pyutils import AwaitableOrValue, Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
+
+STRICT = frozenset({"Boolean", "DateTime", "Float", "ID", "Int", "String"})
+"""Scalars that show nothing but what is one of theirs. Others may show an awaitable, or an exception, as a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +92,11 @@ def _leaves_of(parent_type: GraphQLObjectType) -> dict[str, Leaf]:
 
 def _leaf(field: Any) -> Leaf | None:
     definition = field.extensions.get("strawberry-definition")
-    if definition is None or not getattr(field.resolve, "_is_default", False) or field.args:
+    # Of a field with permissions or extensions strawberry says, too, that its resolver is the default one.
+    if definition is None or not definition.is_basic_field or definition.default_resolver is not getattr or field.args:
         return None
     nullable = not is_non_null_type(field.type)
     kind = field.type if nullable else field.type.of_type
-    if not is_leaf_type(kind):
+    if not (is_enum_type(kind) or getattr(kind, "name", None) in STRICT):
         return None
     return Leaf(attrgetter(definition.python_name), kind.coerce_output_value, nullable)

@@ -50,6 +50,9 @@ class Callers:
         self._by_user: defaultdict[UUID, set[Caller]] = defaultdict(set)
         self._next_expiry: datetime | None = None
 
+    def __contains__(self, caller: Caller) -> bool:
+        return caller in self._by_user.get(caller.user_id, ())
+
     def of(self, user_id: UUID) -> list[Caller]:
         """A user's connections."""
         return list(self._by_user.get(user_id, ()))

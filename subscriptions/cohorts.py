@@ -128,7 +128,10 @@ class Index:
         if self._cohorts.get((cohort.question, cohort.viewers)) is not cohort:
             return
         del self._cohorts[cohort.question, cohort.viewers]
-        self._keys.subtract(cohort.question.topic.keys)
+        for key in cohort.question.topic.keys:
+            self._keys[key] -= 1
+            if not self._keys[key]:
+                del self._keys[key]
         for match in _matches(cohort):
             self._by_match[match].pop(cohort, None)
             if not self._by_match[match]:

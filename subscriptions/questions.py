@@ -18,6 +18,7 @@ from graphql import (
     FieldNode,
     FragmentDefinitionNode,
     Node,
+    NonNullTypeNode,
     OperationDefinitionNode,
     VariableNode,
     Visitor,
@@ -145,7 +146,7 @@ class Questions:
         resume = self._resume(operation)
         after = variables.get(resume.variable) if resume.variable else None
         key = (operation, _key(variables, resume))
-        if resume.shared and isinstance(after, str | None) and (known := self._known.get(key)):
+        if resume.shared and resume.takes(after) and (known := self._known.get(key)):
             self._known.move_to_end(key)
             return Following(known, after)
         source = await self._engine.source(operation, variables, context())
@@ -186,6 +187,11 @@ class Resume:
     shared: bool
     variable: str | None = None
     below: frozenset[str] = frozenset()
+    required: bool = False
+
+    def takes(self, after: object) -> bool:
+        """Whether the variable may have this value. What it may not, the engine says."""
+        return isinstance(after, str) or (after is None and not self.required)
 
 
 def resume_of(operation: Operation) -> Resume:
@@ -208,9 +214,12 @@ def resume_of(operation: Operation) -> Resume:
         return Resume(shared=False, below=below)
     name = values[0].name.value
     declared = next(each for each in node.variable_definitions or () if each.variable.name.value == name)
-    # Once where it is declared, once where it is used.
-    own = _uses(operation.document)[name] != 2 or declared.default_value is not None
-    return Resume(shared=not own, variable=None if own else name, below=below)
+    # Once where it is declared, once where it is used; other operations of the document have variables of their own.
+    count = sum(_uses(part)[name] for part in (node, *_fragments(operation)))
+    if count != 2 or declared.default_value is not None:
+        return Resume(shared=False, below=below)
+    required = isinstance(declared.type, NonNullTypeNode)
+    return Resume(shared=True, variable=name, below=below, required=required)
 
 
 def _fragments(operation: Operation) -> list[DefinitionNode]:

@@ -132,6 +132,13 @@ class Moment:
         self._answers[question.selection, id(item), viewers if asked is Asked.ROLE else None] = (item, telling)
         return telling
 
+    def failure(self, question: Question, event: Event, error: Exception) -> Telling:
+        """What is told in the place of an event that a defect of ours met. Reported once for each question."""
+        return self.item(
+            (question, event.position),
+            lambda: Telling(orjson.dumps({"data": None} | self.means.engine.masked(error))),
+        )
+
     async def _made(self, question: Question, item: object, viewers: Viewers) -> tuple[Telling, Asked]:
         if viewers not in self._of_viewers:
             self._of_viewers[viewers] = _OfViewers(viewers, self.means)

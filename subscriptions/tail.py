@@ -14,12 +14,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from domain.actors import Access, Actor, load_actor
-from domain.errors import CursorExpired, SlowConsumer
+from domain.errors import CursorExpired, SlowConsumer, Unauthenticated
 from domain.failpoints import pass_through
+from execution.errors import code_of
 from models import Account, Event, EventType, utc_now
 from subscriptions.backlog import BATCH, Backlog, read
 from subscriptions.batches import Batches
@@ -34,8 +35,6 @@ from subscriptions.turns import Turn
 from subscriptions.viewers import Viewers
 
 log = logging.getLogger("deskwire.hub")
-
-T = TypeVar("T")
 
 CROWD_SECONDS = 0.2
 """Who comes back when others of his cohort just did waits so long for more of them: they catch up together."""
@@ -205,18 +204,16 @@ class Tail:
 
     def _place_of(self, member: Member, cohort: Cohort) -> int:
         """Up to where a member has been told everything, at the event that is passed on now."""
-        if cohort.is_late:
-            return max(cohort.position, member.since)
-        if member.question.topic.heeds_access:
-            return self.position - 1  # even if it began later: what it was let through by is no longer so
-        return max(self.position, member.since)
+        told = max(cohort.position if cohort.is_late else self.position, member.since)
+        # Even if it began later, or was told of this event already: what it was let through by is no longer so.
+        return min(told, self.position - 1) if member.question.topic.heeds_access else told
 
     # Members
 
     async def join(self, member: Member, after: str | None) -> None:
         """Tell it everything after a cursor, or from now on; first from the log, then live, without gap or repeat.
 
-        Raises InvalidCursor, CursorExpired, and what its topic refuses.
+        Raises InvalidCursor, CursorExpired, Unauthenticated, and what its topic refuses.
         """
         # First where the log stands, then who he is: a change of his access in between is met as an event.
         account = await self._account.ask(None)
@@ -224,6 +221,8 @@ class Tail:
         await member.question.topic.check(member.caller.actor)
         if position < self.position and member.question.topic.heeds_access:
             await self._changes.know(position)
+        if member.caller not in self.callers:
+            raise Unauthenticated  # he was turned away meanwhile
         member.caller.members.add(member)
         self._place(member, position)
 
@@ -340,8 +339,12 @@ class Tail:
             self._split(cohort, row.position - 1)
             return
         except Exception as error:
-            self._end(cohort, error)
-            return
+            if code_of(error) is not None:
+                self._end(cohort, error)
+                return
+            # A defect of ours. To end the stream would not help: who comes back with his cursor meets it again.
+            assert turn.moment is not None
+            tellings = [turn.moment.failure(cohort.question, row, error)]
         if tellings:
             await self._tell(cohort, tellings, row.position)
 

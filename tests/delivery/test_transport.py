@@ -310,7 +310,11 @@ async def test_an_internal_error_is_masked_and_ends_nothing_else(
         with monkeypatch.context() as patched:
             patched.setattr("subscriptions.topics.event_of", lambda event: 1 / 0)
             await stage.world.comment(ticket, stage.world.admin)
-            (fatal,) = await refusal_of(stream)
+            frame = await stream.socket.hear()
+        (fatal,) = frame["payload"]["errors"]
+        assert (frame["type"], frame["payload"]["data"]) == ("next", None)
+        await stage.world.comment(ticket, stage.world.admin)
+        assert (await stream.next())["event"]["sequence"] == 7
         assert fatal["extensions"]["code"] == "INTERNAL_SERVER_ERROR"
     logged = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(logged) == 2
