@@ -15,6 +15,7 @@ from uuid import UUID
 from domain.actors import Actor
 from domain.errors import Unauthenticated
 from models import Account
+from models.database import is_passing
 from schema.context import Signal
 from subscriptions.bell import Bell
 from subscriptions.callers import Caller, Gone
@@ -86,8 +87,8 @@ class Hub:
                 continue
             try:
                 heads = await Account.filter(id__in=list(self._tails)).values_list("id", "last_position")
-            except Exception:
-                log.exception("polling failed; it is tried again")
+            except Exception as error:
+                log.error("polling failed; it is tried again: %s", error, exc_info=not is_passing(error))
                 await asyncio.sleep(self._poll_seconds)
                 continue
             for account_id, position in heads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from subscriptions.questions import Questions
 
 log = logging.getLogger("deskwire.transport")
 
+ADMIT_SECONDS = 10.0
+
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
@@ -34,7 +37,7 @@ def answering() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not is_passing(error):
+        if not (is_passing(error) or isinstance(error, TimeoutError)):
             raise
         log.warning("the database does not answer: %s", error)
         raise Unavailable("The database does not answer. Try again in a moment.") from error
@@ -68,7 +71,8 @@ class Live:
     async def admit(self, token: str, gone: Gone) -> Caller:
         """The caller of a connection; to be dismissed. Raises Unauthenticated, TooManyConnections, Unavailable."""
         with answering():
-            caller = await self.hub.admit(token, gone)
+            async with asyncio.timeout(ADMIT_SECONDS):
+                caller = await self.hub.admit(token, gone)
         try:
             self.connections.occupy(caller.actor)
         except BaseException:

@@ -22,6 +22,7 @@ from domain.errors import CursorExpired, SlowConsumer, Unauthenticated
 from domain.failpoints import pass_through
 from execution.errors import code_of
 from models import Account, Event, EventType, utc_now
+from models.database import is_passing
 from subscriptions.backlog import BATCH, Backlog, read
 from subscriptions.batches import Batches
 from subscriptions.callers import Caller, Callers
@@ -82,8 +83,9 @@ class Tail:
                         await self._open()
                     self.wake.clear()
                     await self._read_on()
-                except Exception:
-                    log.exception("reading the log failed; it is tried again")
+                except Exception as error:
+                    # An outage is one line and no traceback for each account and second.
+                    log.error("reading the log failed; it is tried again: %s", error, exc_info=not is_passing(error))
                     await asyncio.sleep(self._poll_seconds)
                     continue
                 await self.wake.wait()
@@ -352,14 +354,11 @@ class Tail:
         topic, viewers = cohort.question.topic, cohort.viewers
 
         async def items(moment: Moment) -> Any:
-            return await topic.items(Scene(moment, viewers, self._cursor, cohort.state), row)
+            return await topic.items(Scene(moment, viewers, self.cursor, cohort.state), row)
 
         # One after the other: what a topic remembers must not be asked for twice.
         made = await turn.insist(items)
         return [await turn.insist(lambda moment: moment.answer(cohort.question, item, viewers)) for item in made]  # noqa: B023
-
-    def _cursor(self, position: int) -> str:
-        return self.cursor(position)
 
     def cursor(self, position: int) -> str:
         """The cursor that resumes after the event at this position."""

@@ -16,6 +16,9 @@ log = logging.getLogger("deskwire.hub")
 
 T = TypeVar("T")
 
+FRESH_SECONDS = 0.5
+"""Telling many events to thousands takes seconds. What was read, who may see a ticket among it, counts no longer."""
+
 
 @dataclass(slots=True)
 class Turn:
@@ -25,12 +28,14 @@ class Turn:
     means: Means
     poll_seconds: float
     moment: Moment | None = None
+    _begun: float = 0.0
 
     async def insist(self, work: Callable[[Moment], Awaitable[T]]) -> T:
         """Do it, however long the database is away: an event is not lost because it could not be read about."""
         while True:
-            if self.moment is None:
-                self.moment = Moment(self.account_id, self.means)
+            now = asyncio.get_running_loop().time()
+            if self.moment is None or now - self._begun > FRESH_SECONDS:
+                self.moment, self._begun = Moment(self.account_id, self.means), now
             try:
                 return await work(self.moment)
             except Exception as error:
