@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
 from operator import attrgetter
 from typing import Any
 
@@ -16,8 +18,15 @@ from graphql.execution.collect_fields import GroupedFieldSet
 from graphql.pyutils import AwaitableOrValue, Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
-STRICT = frozenset({"Boolean", "DateTime", "Float", "ID", "Int", "String"})
-"""Scalars that show nothing but what is one of theirs. Others may show an awaitable, or an exception, as a text."""
+USUAL: dict[str, type | tuple[type, ...]] = {
+    "Boolean": bool,
+    "DateTime": datetime,
+    "Float": (float, int),
+    "ID": (str, int),
+    "Int": int,
+    "String": str,
+}
+"""What each scalar is usually given. Of anything else they show the text, also of an exception that is to be raised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +35,7 @@ class Leaf:
 
     get: Callable[[Any], Any]
     show: Callable[[Any], Any]
+    usual: type | tuple[type, ...]
     nullable: bool
 
 
@@ -65,7 +75,7 @@ def _shown(leaf: Leaf, source: Any) -> Any:
         value = leaf.get(source)
         if value is None:
             return None if leaf.nullable else _LONG_WAY
-        return leaf.show(value)
+        return leaf.show(value) if isinstance(value, leaf.usual) else _LONG_WAY
     except Exception:
         return _LONG_WAY
 
@@ -97,6 +107,7 @@ def _leaf(field: Any) -> Leaf | None:
         return None
     nullable = not is_non_null_type(field.type)
     kind = field.type if nullable else field.type.of_type
-    if not (is_enum_type(kind) or getattr(kind, "name", None) in STRICT):
+    usual = Enum if is_enum_type(kind) else USUAL.get(getattr(kind, "name", ""))
+    if usual is None:
         return None
-    return Leaf(attrgetter(definition.python_name), kind.coerce_output_value, nullable)
+    return Leaf(attrgetter(definition.python_name), kind.coerce_output_value, usual, nullable)

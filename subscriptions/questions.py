@@ -186,7 +186,7 @@ class Resume:
 
     shared: bool
     variable: str | None = None
-    below: frozenset[str] = frozenset()
+    below: frozenset[str] = field(default=frozenset(), compare=False)
     required: bool = False
 
     def takes(self, after: object) -> bool:

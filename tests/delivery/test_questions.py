@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -147,7 +148,7 @@ async def test_every_form_of_a_cursor_resumes(ears: Ears, stage: Stage, form: st
     live = stage.app.state.deskwire.live
     questions = set()
     for variables, expected in given_to(form, cursors):
-        asking = live.questions.ask(operation, variables, live.context_for(caller.actor))
+        asking = live.questions.ask(operation, variables, partial(live.context_for, caller.actor))
         if expected is None:
             with pytest.raises(RequestError):
                 await asking
