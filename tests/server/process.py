@@ -134,11 +134,6 @@ class Server:
                 time.sleep(0.02)
         raise AssertionError("the server does not answer")
 
-    @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
-
     def signal(self, number: int) -> None:
         assert self._process is not None
         self._process.send_signal(number)
