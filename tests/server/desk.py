@@ -6,16 +6,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import UUID
 
+from deskwire.config import DEVELOPMENT_KEY
 from domain.actors import Actor
 from domain.people import IssuedToken, issue_token
 from domain.transactions import Call, Transaction, unit_of_work
-from models import EventType, Ticket, User, utc_now
+from models import Account, EventType, Ticket, User, utc_now
 from models.database import opened
 from schema.ids import encode_id
+from subscriptions.resume import Cursors, Position
 from tests.factories import World
 
 LIFE = timedelta(days=1)
+CURSORS = Cursors(DEVELOPMENT_KEY.encode(), retention=LIFE)
 
 
 @dataclass
@@ -40,6 +44,15 @@ class Desk:
 
     async def token(self, actor: Actor, life: timedelta = LIFE) -> IssuedToken:
         return await issue_token(await User.get(id=actor.id), "test", utc_now(), life=life)
+
+    async def cursor(self) -> str:
+        """That of the log's head."""
+        account = await Account.get(id=self.world.id)
+        return CURSORS.write(Position(account.id, account.epoch, account.last_position))
+
+    async def put(self, **fields: UUID) -> None:
+        """Set fields of the ticket behind the back of the domain."""
+        await Ticket.filter(id=self.ticket.id).update(**fields)
 
     async def burst(self, count: int) -> list[int]:
         """So many events on the ticket in one transaction. Their numbers on the ticket."""

@@ -72,7 +72,7 @@ class WebSocket(Line):
     async def following(
         cls, port: int, token: str, query: str, *, small: bool = False, **variables: Any
     ) -> AsyncIterator[WebSocket]:
-        """It asks for one subscription; `settle` says when it listens."""
+        """It asks for one subscription. Where the test needs all from now on, it says `after` which cursor."""
         async with cls.to(port, small=small) as made:
             socket: WebSocket = made
             head = await socket.shake_hands()
@@ -224,7 +224,4 @@ class Response(Line):
 
 async def many(stack: AsyncExitStack, count: int, port: int, token: str, query: str, **more: Any) -> list[WebSocket]:
     """So many sockets that follow the same, until the stack unwinds."""
-    sockets = [await stack.enter_async_context(WebSocket.following(port, token, query, **more)) for _ in range(count)]
-    for each in sockets:
-        await each.settle()
-    return sockets
+    return [await stack.enter_async_context(WebSocket.following(port, token, query, **more)) for _ in range(count)]

@@ -120,12 +120,23 @@ async def test_they_are_closed_and_resume_and_the_others_hardly_notice(desk: Des
     server = await asyncio.to_thread(start, desk.url, poll_seconds=str(PACE))
     token = (await desk.token(desk.world.admin)).secret
     async with AsyncExitStack() as stack:
-        healthy = await many(stack, HEALTHY, server.port, token, "TicketActivity", ticketId=desk.ticket_id)
+        healthy = await many(
+            stack, HEALTHY, server.port, token, "TicketActivity", ticketId=desk.ticket_id, after=await desk.cursor()
+        )
         crowd = Crowd(desk, healthy)
         await crowd.hear(500)  # warm
         alone = await crowd.hear(EVENTS // 2)
         before = resident(server.pid)
-        stalled = await many(stack, STALLED, server.port, token, "TicketActivity", ticketId=desk.ticket_id, small=True)
+        stalled = await many(
+            stack,
+            STALLED,
+            server.port,
+            token,
+            "TicketActivity",
+            ticketId=desk.ticket_id,
+            after=await desk.cursor(),
+            small=True,
+        )
         reading = [asyncio.create_task(read_some(each, number % PLACES + 1)) for number, each in enumerate(stalled)]
         await crowd.hear(AT_ONCE)
         places = await asyncio.gather(*reading)
