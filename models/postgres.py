@@ -24,7 +24,8 @@ class BorrowedConnection(PoolConnectionWrapper[psycopg.AsyncConnection[Any]]):
 
     async def __aenter__(self) -> psycopg.AsyncConnection[Any]:
         await self.ensure_connection()
-        borrowing: asyncio.Future[psycopg.AsyncConnection[Any]] = asyncio.ensure_future(self.client._pool.acquire())
+        self._pool = self.client._pool  # to which it goes back, even when it is closed meanwhile
+        borrowing: asyncio.Future[psycopg.AsyncConnection[Any]] = asyncio.ensure_future(self._pool.acquire())
         try:
             connection = await asyncio.shield(borrowing)
         except asyncio.CancelledError:
@@ -38,7 +39,7 @@ class BorrowedConnection(PoolConnectionWrapper[psycopg.AsyncConnection[Any]]):
             self._return(borrowing.result())
 
     def _return(self, connection: psycopg.AsyncConnection[Any]) -> asyncio.Future[None]:
-        returning: asyncio.Future[None] = asyncio.ensure_future(self.client._pool.release(connection))
+        returning: asyncio.Future[None] = asyncio.ensure_future(self._pool.release(connection))
         _returning.add(returning)  # asyncio itself holds tasks but weakly
         returning.add_done_callback(_returning.discard)
         return returning

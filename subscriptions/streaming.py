@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, MutableMapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,11 +27,10 @@ from execution.errors import RequestError
 from models import utc_now
 from subscriptions.callers import Caller
 from subscriptions.cohorts import Member
-from subscriptions.connections import CLOSE_SECONDS
 from subscriptions.live import Live, Receive, answering
 from subscriptions.questions import Following, Question
 from subscriptions.telling import BOUNDARY, PART, Telling
-from subscriptions.wires import AsgiWire, Send
+from subscriptions.wires import SEND_SECONDS, AsgiWire, Send
 
 log = logging.getLogger("deskwire.transport")
 
@@ -107,7 +106,7 @@ class StreamedResponse:
         self._variables = variables
         self._over = asyncio.Event()
         self._completed = False
-        self._aborted = False
+        self._dropped = asyncio.Event()
         self._wire: AsgiWire | None = None
         self._member: _Only | None = None
 
@@ -118,20 +117,14 @@ class StreamedResponse:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         wire.say(self._format.begin)
         self._live.connections.enter(self)
-        left = asyncio.create_task(self._until_left(receive))
-        following = asyncio.create_task(self._follow())
-        over = asyncio.create_task(self._over.wait())
         try:
-            await asyncio.wait({left, over}, return_when=asyncio.FIRST_COMPLETED)
+            await _first(self._until_left(receive), self._over.wait(), beside=self._follow())
+            if self._completed and not self._dropped.is_set():
+                await self._complete(wire, send)
         finally:
             self._live.connections.leave(self)
-            for task in (left, following, over):
-                task.cancel()
-            await asyncio.gather(left, following, over, return_exceptions=True)
-        if self._aborted:
+        if self._dropped.is_set():
             await self._drop(scope)
-        elif self._completed:
-            await self._complete(wire, send)
         wire.close()
 
     async def _until_left(self, receive: Receive) -> None:
@@ -139,10 +132,12 @@ class StreamedResponse:
             pass
 
     async def _complete(self, wire: AsgiWire, send: Send) -> None:
-        with suppress(Exception):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await wire.flush()
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        """Who does not read does not hear that it is over, either: he is dropped."""
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await _first(_send_rest(wire, send), self._dropped.wait())
+        except TimeoutError:
+            self.abort()
 
     async def _drop(self, scope: Mapping[str, Any]) -> None:
         abort = scope.get("extensions", {}).get(ABORT)
@@ -156,8 +151,9 @@ class StreamedResponse:
         try:
             caller = await self._live.admit(self._token, self._gone)
             try:
-                await self._join(caller)
-                await self._until_expired(caller)
+                with _expiring(caller):
+                    await self._join(caller)
+                    await self._over.wait()
             finally:
                 await self._live.dismiss(caller)
         except RequestError as refusal:
@@ -186,13 +182,6 @@ class StreamedResponse:
                     self.tell(Telling(orjson.dumps(engine.formatted(result))))
         finally:
             await events.aclose()
-
-    async def _until_expired(self, caller: Caller) -> None:
-        if caller.expires_at is None:
-            await asyncio.Event().wait()
-            return
-        await asyncio.sleep(max(0.0, (caller.expires_at - utc_now()).total_seconds()))
-        caller.tail.turn_away(caller, expired=True)
 
     def _gone(self, *, expired: bool) -> None:
         self._fail(Unauthenticated("The token has expired." if expired else "The token was revoked."))
@@ -231,13 +220,45 @@ class StreamedResponse:
         self._fail(Restarting("The server restarts. Subscribe again with your last cursor."))
 
     def abort(self) -> None:
-        self._aborted = True
+        self._dropped.set()
         self._over.set()
 
 
 def once(format: Format, body: bytes) -> bytes:
     """A single result, for a client that accepts nothing but a stream."""
     return format.begin + format.of(Telling(body)) + format.end
+
+
+async def _first(*works: Coroutine[Any, Any, Any], beside: Coroutine[Any, Any, None] | None = None) -> None:
+    """Until the first of them is done. The others, and what is done beside them, are cancelled then."""
+    tasks = [asyncio.create_task(work) for work in works]
+    others = [asyncio.create_task(beside)] if beside else []
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (*tasks, *others):
+            task.cancel()
+        await asyncio.gather(*tasks, *others, return_exceptions=True)
+
+
+async def _send_rest(wire: AsgiWire, send: Send) -> None:
+    await wire.flush()
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+@contextmanager
+def _expiring(caller: Caller) -> Iterator[None]:
+    """Within it, the caller is turned away when his token expires."""
+    if caller.expires_at is None:
+        yield
+        return
+    seconds = max(0.0, (caller.expires_at - utc_now()).total_seconds())
+    turn_away = partial(caller.tail.turn_away, caller, expired=True)
+    timer = asyncio.get_running_loop().call_later(seconds, turn_away)
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _body(data: bytes) -> MutableMapping[str, Any]:
