@@ -234,8 +234,9 @@ def _shown(field: str, value: Any) -> str | None:
 
 
 async def _session(info: Info, row: models.Event) -> MessagingSession:
-    assert row.session_id is not None
-    session = await info.context.loaders.sessions_by_id.load(row.session_id)
+    assert row.conversation_id is not None
+    # By its conversation, which has one session: the ticket beside this event asks for the same, and it is read once.
+    session = await info.context.loaders.sessions.load(row.conversation_id)
     assert session is not None, "an event names a session that is gone"
     return MessagingSession.of(session)
 
