@@ -188,6 +188,7 @@ class Tail:
                 self.turn_away(caller, expired=False)
             else:
                 self._become(caller, actor)
+                await self._check_again(turn, caller)
 
     def _become(self, caller: Caller, actor: Actor) -> None:
         """From here on his members are told what he may see now."""
@@ -202,8 +203,19 @@ class Tail:
     def _place_of(self, member: Member, cohort: Cohort) -> int:
         """Up to where a member has been told everything, at the event that is passed on now."""
         told = max(cohort.position if cohort.is_late else self.position, member.since)
-        # Even if it began later, or was told of this event already: what it was let through by is no longer so.
-        return min(told, self.position - 1) if member.question.topic.heeds_access else told
+        if member.question.topic.heeds_access and told == self.position:
+            return self.position - 1  # where it caught up meanwhile, it was told of this event by what he was before
+        return told
+
+    async def _check_again(self, turn: Turn, caller: Caller) -> None:
+        """Those that began behind this event are not told of it, and were let through by what he was before."""
+        for member in [each for each in caller.members if each.since > self.position]:
+            topic = member.question.topic
+            try:
+                await turn.insist(lambda _: topic.check(caller.actor))  # noqa: B023
+            except Exception as error:
+                self.leave(member)
+                member.end(self._shown(error))
 
     # Members
 
