@@ -25,12 +25,13 @@ from models import Account, Event, EventType, utc_now
 from subscriptions.backlog import BATCH, Backlog, read
 from subscriptions.batches import Batches
 from subscriptions.callers import Caller, Callers
+from subscriptions.changes import AccessChange, AccessChanges
 from subscriptions.cohorts import Cohort, Index, Member, matches
 from subscriptions.questions import Question
 from subscriptions.resume import Cursors, Position
 from subscriptions.scenes import Means, Moment, Personal, Scene
 from subscriptions.telling import Telling
-from subscriptions.turns import AccessChange, Turn
+from subscriptions.turns import Turn
 from subscriptions.viewers import Viewers
 
 log = logging.getLogger("deskwire.hub")
@@ -63,8 +64,7 @@ class Tail:
         self._poll_seconds = poll_seconds
         self._late: dict[tuple[Question, Viewers, int], Cohort] = {}
         self._catching_up: set[asyncio.Task[None]] = set()
-        self._changes: list[AccessChange] = []
-        self._changes_since = 0
+        self._changes = AccessChanges(account_id)
         self._account: Batches[None, Account] = Batches(self._read_account)
         self._moved = asyncio.Event()
         self._telling = False
@@ -102,7 +102,7 @@ class Tail:
     async def _open(self) -> None:
         account = await Account.get(id=self.account_id)
         self.epoch, self.position = account.epoch, account.last_position
-        self._changes_since = self.position
+        self._changes.begin(self.position)
         self.sure_since = asyncio.get_running_loop().time()
         self.ready.set()
 
@@ -176,7 +176,7 @@ class Tail:
     async def _change_access(self, turn: Turn, row: Event) -> None:
         self.sure_since = asyncio.get_running_loop().time()
         change = AccessChange.of(row)
-        self._changes.append(change)
+        self._changes.add(change)
         callers = self.callers.of(change.user_id)
         if not callers:
             return
@@ -229,7 +229,7 @@ class Tail:
         position = account.last_position if after is None else await self._cursors.resume(after, account, self.backlog)
         await member.question.topic.check(member.caller.actor)
         if position < self.position and member.question.topic.heeds_access:
-            await self._know_changes(position)
+            await self._changes.reach_back(position)
         if member.caller not in self.callers:
             raise Unauthenticated  # he was turned away meanwhile
         member.caller.members.add(member)
@@ -264,7 +264,7 @@ class Tail:
         self._late_cohort(question, actor, position, used).add(member, position)
 
     def _late_cohort(self, question: Question, actor: Actor, position: int, used: Access | None) -> Cohort:
-        changes = [each.before for each in self._changes if each.position > position and each.user_id == actor.id]
+        changes = self._changes.accesses(actor.id, position)
         if question.topic.heeds_access and changes:
             alone = Cohort(question, Viewers.of(actor, personal=True), position, is_late=True)
             if alone.state is not None:
@@ -277,23 +277,6 @@ class Tail:
             self._late[key] = Cohort(question, key[1], position, is_late=True)
             self._start(self._late[key])
         return self._late[key]
-
-    async def _know_changes(self, position: int) -> None:
-        """Look up who changed since this position, once for all who come back to about there."""
-        until = self._changes_since
-        if position >= until:
-            return
-        rows = await Event.filter(
-            account_id=self.account_id,
-            position__gt=position,
-            position__lte=until,
-            type=EventType.AGENT_ACCESS_CHANGED,
-        ).order_by("position")
-        if self._changes_since == until:  # or somebody was faster
-            self._changes[:0] = map(AccessChange.of, rows)
-            self._changes_since = position
-        else:
-            await self._know_changes(position)
 
     # Catching up
 

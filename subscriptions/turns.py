@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
-from domain.actors import Access, access_from_json
-from models import Event
 from models.database import is_passing
 from subscriptions.scenes import Means, Moment
 
@@ -41,16 +39,3 @@ class Turn:
                 log.warning("an event could not be told yet; it is tried again: %s", error)
             self.moment = None
             await asyncio.sleep(self.poll_seconds)
-
-
-@dataclass(frozen=True, slots=True)
-class AccessChange:
-    """That somebody's access changed, and what it was before."""
-
-    position: int
-    user_id: UUID
-    before: Access
-
-    @classmethod
-    def of(cls, row: Event) -> AccessChange:
-        return cls(row.position, UUID(row.payload["user"]), access_from_json(row.payload["before"]))
