@@ -151,8 +151,12 @@ class Tail:
 
     def _give_up(self, row: Event, error: Exception) -> None:
         """A defect of ours: those whom the event may concern are told so, and can ask again from where they were."""
+        shown = self._shown(error)
+        if row.type in (EventType.AGENT_ACCESS_CHANGED, EventType.TOKEN_REVOKED):
+            for caller in self.callers.of(UUID(row.payload["user"])):
+                self.turn_away(caller, expired=False)  # rather nothing than what he may not see any more
         for cohort in [each for each in self.index if matches(each, row)]:
-            self._end(cohort, error)
+            self._end(cohort, shown)
 
     # Who may hear
 
@@ -302,7 +306,7 @@ class Tail:
                     await self._meet(turn, cohort, row)
                     cohort.position = row.position
         except Exception as error:
-            self._end(cohort, error)
+            self._end(cohort, self._shown(error))
         finally:
             self._forget_late(cohort)
 
@@ -340,7 +344,7 @@ class Tail:
             return
         except Exception as error:
             if code_of(error) is not None:
-                self._end(cohort, error)
+                self._end(cohort, self._shown(error))
                 return
             # A defect of ours. To end the stream would not help: who comes back with his cursor meets it again.
             assert turn.moment is not None
@@ -352,14 +356,11 @@ class Tail:
         topic, viewers = cohort.question.topic, cohort.viewers
 
         async def items(moment: Moment) -> Any:
-            return await topic.items(Scene(moment, viewers, self._cursor, cohort.state), row)
+            return await topic.items(Scene(moment, viewers, self.cursor, cohort.state), row)
 
         # One after the other: what a topic remembers must not be asked for twice.
         made = await turn.insist(items)
         return [await turn.insist(lambda moment: moment.answer(cohort.question, item, viewers)) for item in made]  # noqa: B023
-
-    def _cursor(self, position: int) -> str:
-        return self.cursor(position)
 
     def cursor(self, position: int) -> str:
         """The cursor that resumes after the event at this position."""
@@ -387,8 +388,7 @@ class Tail:
             self._detach(member)
             self._place(member, max(position, member.since))
 
-    def _end(self, cohort: Cohort, error: Exception) -> None:
-        shown = self._shown(error)
+    def _end(self, cohort: Cohort, shown: list[dict[str, Any]]) -> None:
         for member in [*cohort.members, *cohort.parked]:
             self.leave(member)
             member.end(shown)
