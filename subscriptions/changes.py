@@ -1,4 +1,4 @@
-"""Whose access has changed lately: what somebody who comes back must be told that he lost or gained meanwhile."""
+"""Whose access changed, and what it was before: by it, streams that come back may have been shown what is lost now."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ class AccessChange:
 
 
 class AccessChanges:
-    """Of one account, from some position on."""
+    """Those of one account, from a position on that moves back as far as somebody needs it."""
 
     def __init__(self, account_id: UUID) -> None:
         self._account_id = account_id
         self._known: list[AccessChange] = []
         self._since = 0
 
-    def begin_at(self, position: int) -> None:
-        """What comes later is added; what was earlier is looked up when it is asked for."""
+    def begin(self, position: int) -> None:
+        """What happens from here on is added."""
         self._since = position
 
     def add(self, change: AccessChange) -> None:
         self._known.append(change)
 
-    def of(self, user_id: UUID | None, position: int) -> list[Access]:
-        """What a user had before each of his changes since this position, which is known."""
-        return [each.before for each in self._known if each.position > position and each.user_id == user_id]
+    def accesses(self, user_id: UUID | None, after: int) -> list[Access]:
+        """What somebody had before each change behind this position."""
+        return [each.before for each in self._known if each.position > after and each.user_id == user_id]
 
-    async def know(self, position: int) -> None:
+    async def reach_back(self, position: int) -> None:
         """Look up who changed since this position, once for all who come back to about there."""
         until = self._since
         if position >= until:
@@ -52,8 +52,8 @@ class AccessChanges:
             position__lte=until,
             type=EventType.AGENT_ACCESS_CHANGED,
         ).order_by("position")
-        if self._since != until:  # somebody was faster
-            await self.know(position)
-            return
-        self._known[:0] = map(AccessChange.of, rows)
-        self._since = position
+        if self._since == until:  # or somebody was faster
+            self._known[:0] = map(AccessChange.of, rows)
+            self._since = position
+        else:
+            await self.reach_back(position)

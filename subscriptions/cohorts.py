@@ -1,8 +1,8 @@
 """Same question, same viewers: told once.
 
-    Member   one subscription of one connection; the transports make them
-    Cohort   the members that are told the same, at the same place of the log
-    Index    which cohorts an event may concern, without looking at any other
+Member   one subscription of one connection; the transports make them
+Cohort   the members that are told the same, at the same place of the log
+Index    which cohorts an event may concern, without looking at any other
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from subscriptions.batches import Batches
 from subscriptions.callers import Caller, Callers
 from subscriptions.changes import AccessChange, AccessChanges
 from subscriptions.cohorts import Cohort, Index, Member, matches
+from subscriptions.latecomers import Latecomers
 from subscriptions.questions import Question
 from subscriptions.resume import Cursors, Position
 from subscriptions.scenes import Means, Moment, Personal, Scene
@@ -36,9 +37,6 @@ from subscriptions.turns import Turn
 from subscriptions.viewers import Viewers
 
 log = logging.getLogger("deskwire.hub")
-
-CROWD_SECONDS = 0.2
-"""Who comes back when others of his cohort just did waits so long for more of them: they catch up together."""
 
 AT_ONCE = 1_000
 """Members that are told one after the other before anything else of the process has its turn."""
@@ -64,9 +62,8 @@ class Tail:
         self._counts = means.counts
         self._cursors = cursors
         self._poll_seconds = poll_seconds
-        self._late: dict[tuple[Question, Viewers, int], Cohort] = {}
+        self._late = Latecomers()
         self._catching_up: set[asyncio.Task[None]] = set()
-        self._came_back: dict[tuple[Question, Viewers], float] = {}
         self._changes = AccessChanges(account_id)
         self._account: Batches[None, Account] = Batches(self._read_account)
         self._moved = asyncio.Event()
@@ -107,7 +104,7 @@ class Tail:
         account = await Account.get(id=self.account_id)
         self.epoch, self.position = account.epoch, account.last_position
         self.backlog.head = self.position
-        self._changes.begin_at(self.position)
+        self._changes.begin(self.position)
         self.sure_since = asyncio.get_running_loop().time()
         self.ready.set()
 
@@ -156,8 +153,12 @@ class Tail:
 
     def _give_up(self, row: Event, error: Exception) -> None:
         """A defect of ours: those whom the event may concern are told so, and can ask again from where they were."""
+        shown = self._shown(error)
+        if row.type in (EventType.AGENT_ACCESS_CHANGED, EventType.TOKEN_REVOKED):
+            for caller in self.callers.of(UUID(row.payload["user"])):
+                self.turn_away(caller, expired=False)  # rather nothing than what he may not see any more
         for cohort in [each for each in self.index if matches(each, row)]:
-            self._end(cohort, error)
+            self._end(cohort, shown)
 
     # Who may hear
 
@@ -193,6 +194,7 @@ class Tail:
                 self.turn_away(caller, expired=False)
             else:
                 self._become(caller, actor)
+                await self._check_again(turn, caller)
 
     def _become(self, caller: Caller, actor: Actor) -> None:
         """From here on his members are told what he may see now."""
@@ -207,8 +209,19 @@ class Tail:
     def _place_of(self, member: Member, cohort: Cohort) -> int:
         """Up to where a member has been told everything, at the event that is passed on now."""
         told = max(cohort.position if cohort.is_late else self.position, member.since)
-        # Even if it began later, or was told of this event already: what it was let through by is no longer so.
-        return min(told, self.position - 1) if member.question.topic.heeds_access else told
+        if member.question.topic.heeds_access and told == self.position:
+            return self.position - 1  # where it caught up meanwhile, it was told of this event by what he was before
+        return told
+
+    async def _check_again(self, turn: Turn, caller: Caller) -> None:
+        """Those that began behind this event are not told of it, and were let through by what he was before."""
+        for member in [each for each in caller.members if each.since > self.position]:
+            topic = member.question.topic
+            try:
+                await turn.insist(lambda _: topic.check(caller.actor))  # noqa: B023
+            except Exception as error:
+                self.leave(member)
+                member.end(self._shown(error))
 
     # Members
 
@@ -222,7 +235,7 @@ class Tail:
         position = account.last_position if after is None else await self._cursors.resume(after, account, self.backlog)
         await member.question.topic.check(member.caller.actor)
         if position < self.position and member.question.topic.heeds_access:
-            await self._changes.know(position)
+            await self._changes.reach_back(position)
         if member.caller not in self.callers:
             raise Unauthenticated  # he was turned away meanwhile
         member.caller.members.add(member)
@@ -257,7 +270,7 @@ class Tail:
         self._late_cohort(question, actor, position, used).add(member, position)
 
     def _late_cohort(self, question: Question, actor: Actor, position: int, used: Access | None) -> Cohort:
-        changes = self._changes.of(actor.id, position)
+        changes = self._changes.accesses(actor.id, position)
         if question.topic.heeds_access and changes:
             alone = Cohort(question, Viewers.of(actor, personal=True), position, is_late=True)
             if alone.state is not None:
@@ -265,26 +278,25 @@ class Tail:
                     alone.state.had(access)
             self._start(alone)
             return alone
-        key = (question, question.viewers_of(actor), position)
-        if key not in self._late:
-            self._late[key] = Cohort(question, key[1], position, is_late=True)
-            self._start(self._late[key])
-        return self._late[key]
+        viewers = question.viewers_of(actor)
+        cohort = self._late.find(question, viewers, position)
+        if cohort is None:
+            cohort = Cohort(question, viewers, position, is_late=True)
+            self._late.add(cohort)
+            self._start(cohort)
+        return cohort
 
     # Catching up
 
     def _start(self, cohort: Cohort) -> None:
-        now = asyncio.get_running_loop().time()
-        alone = now - self._came_back.get((cohort.question, cohort.viewers), -CROWD_SECONDS) >= CROWD_SECONDS
-        self._came_back[cohort.question, cohort.viewers] = now
-        task = asyncio.create_task(self._catch_up(cohort, 0.0 if alone else CROWD_SECONDS))
+        task = asyncio.create_task(self._catch_up(cohort, self._late.patience(cohort)))
         self._catching_up.add(task)
         task.add_done_callback(self._caught_up)
 
     def _caught_up(self, task: asyncio.Task[None]) -> None:
         self._catching_up.discard(task)
         if not self._catching_up:
-            self._came_back.clear()
+            self._late.rest()
 
     async def _catch_up(self, cohort: Cohort, patience: float) -> None:
         try:
@@ -300,30 +312,24 @@ class Tail:
                 for row in rows:
                     if not cohort.members:
                         return
-                    self._forget_late(cohort)
+                    self._late.forget(cohort)
                     await self._meet(turn, cohort, row)
                     cohort.position = row.position
         except Exception as error:
-            self._end(cohort, error)
+            self._end(cohort, self._shown(error))
         finally:
-            self._forget_late(cohort)
+            self._late.forget(cohort)
 
     async def _wait_for_more(self, cohort: Cohort) -> None:
         if cohort.position < self.position:
             raise CursorExpired(field=("after",))  # the log was cut meanwhile
         await self._moved.wait()
 
-    def _forget_late(self, cohort: Cohort) -> None:
-        """From here on nobody can join it: it leaves its place."""
-        key = (cohort.question, cohort.viewers, cohort.position)
-        if self._late.get(key) is cohort:
-            del self._late[key]
-
     def _merged(self, cohort: Cohort) -> bool:
         """Whether it has met the tail, and its members have joined the others."""
         if cohort.position < self.position or not (cohort.state is None or cohort.state.is_plain(cohort.position)):
             return False
-        self._forget_late(cohort)
+        self._late.forget(cohort)
         for member in list(cohort.members):
             cohort.discard(member)
             self._place(member, cohort.position)
@@ -342,7 +348,7 @@ class Tail:
             return
         except Exception as error:
             if code_of(error) is not None:
-                self._end(cohort, error)
+                self._end(cohort, self._shown(error))
                 return
             # A defect of ours. To end the stream would not help: who comes back with his cursor meets it again.
             assert turn.moment is not None
@@ -386,8 +392,7 @@ class Tail:
             self._detach(member)
             self._place(member, max(position, member.since))
 
-    def _end(self, cohort: Cohort, error: Exception) -> None:
-        shown = self._shown(error)
+    def _end(self, cohort: Cohort, shown: list[dict[str, Any]]) -> None:
         for member in [*cohort.members, *cohort.parked]:
             self.leave(member)
             member.end(shown)

@@ -436,3 +436,30 @@ async def test_a_database_that_goes_away_inside_of_an_answer_is_asked_again(
     assert failures == [2]
     for ear in heard:
         assert faults(await positions_since(stage, ticket, since), ear.positions) == {}
+
+
+async def test_who_begins_behind_a_change_that_is_not_passed_yet(ears: Ears, stage: Stage, groups: list[Group]) -> None:
+    """R154, R157: the tail lags. He hears nothing from before his cursor; what he may not follow any more, ends.
+
+    The snapshot that his cursor came with was read after the change, and shows what it moved.
+    """
+    agent = await of_group(stage, groups[0])
+    kept, lost = await tickets_of(stage, [groups[0], groups[1]])
+    await put(stage, agent, groups[0], groups[1])
+    caller = await ears.caller(agent)
+    await ears.heard()
+    async with held_back(stage):
+        await stage.burst(kept, 1)
+        await put(stage, agent, groups[0])
+        await stage.burst(kept, 2)
+        await stage.burst(lost, 2)
+        start, since = await stage.cursor(), await last_position(stage)
+        activity = await ears.listen(caller, "TicketActivity", ticketId=ticket_id(kept), after=start)
+        inbox = await ears.listen(caller, "Inbox", after=start)
+        ending = await ears.listen(caller, "TicketActivity", ticketId=ticket_id(lost), after=start)
+    await ears.heard()
+    assert ending.code in ("ACCESS_REVOKED", "NOT_FOUND")
+    assert [ear.tellings for ear in (activity, inbox, ending)] == [[], [], []]
+    await stage.burst(kept, 1)
+    await ears.heard()
+    assert activity.positions == inbox.positions == [since + 1]

@@ -10,6 +10,7 @@ import orjson
 import pytest
 from tortoise.connection import get_connection
 
+from domain.people import set_groups
 from domain.transactions import Call, Transaction, unit_of_work
 from models import Account, Event, EventType, Ticket, new_id
 from models.database import WRITER
@@ -175,3 +176,28 @@ async def record(stage: Stage, ticket: Ticket, *titles: str) -> None:
             tx.record(EventType.MACRO_APPLIED, ticket=row, macro="", title=title)
 
     await unit_of_work(Call(stage.world.system), work)
+
+
+async def test_who_cannot_be_looked_up_when_his_access_changes_is_turned_away(
+    ears: Ears, stage: Stage, ticket: Ticket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R154: rather nothing than what he may not see any more. It is logged, and everybody else hears on."""
+    world = stage.world
+    group = await world.group()
+    agent = await world.agent()
+    caller = await ears.caller(agent)
+    his = await ears.listen(caller, "TicketActivity", ticketId=ticket_id(ticket))
+    other = await watching(ears, stage, ticket)
+
+    async def failing(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("subscriptions.tail.load_actor", failing)
+    assert agent.id is not None
+    await set_groups(Call(world.admin), agent.id, frozenset({group.id}))
+    await stage.burst(ticket, 2)
+    await ears.heard()
+    assert ears.gone == [caller]
+    assert his.tellings == []
+    assert len(other.positions) == 2
+    assert caplog.text.count("internal error") == 1
