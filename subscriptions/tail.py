@@ -289,14 +289,11 @@ class Tail:
     # Catching up
 
     def _start(self, cohort: Cohort) -> None:
-        task = asyncio.create_task(self._catch_up(cohort, self._late.patience(cohort)))
-        self._catching_up.add(task)
-        task.add_done_callback(self._caught_up)
-
-    def _caught_up(self, task: asyncio.Task[None]) -> None:
-        self._catching_up.discard(task)
         if not self._catching_up:
             self._late.rest()
+        task = asyncio.create_task(self._catch_up(cohort, self._late.patience(cohort)))
+        self._catching_up.add(task)
+        task.add_done_callback(self._catching_up.discard)
 
     async def _catch_up(self, cohort: Cohort, patience: float) -> None:
         try:
