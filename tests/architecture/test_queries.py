@@ -17,7 +17,8 @@ ALLOWED = (
     "models/",  # what is stored
     "resolvers/loaders.py",  # batches what one operation needs, by the domain's visibility
     "subscriptions/hub.py",  # where logs stand
-    "subscriptions/tail.py",  # the same, and who changed
+    "subscriptions/tail.py",  # the same
+    "subscriptions/changes.py",  # who changed
     "subscriptions/backlog.py",  # reads the event log
     "subscriptions/scenes.py",  # where a log stands
     "subscriptions/resume.py",  # finds the place of a cursor in the event log
