@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from domain.actors import Actor
 from models import Event, EventType, Ticket
 from subscriptions.callers import Caller
 from subscriptions.questions import Key, Question, keys_of
@@ -105,6 +106,16 @@ class Index:
         self._cohorts: dict[tuple[Question, Viewers], Cohort] = {}
         self._by_match: defaultdict[tuple[Key, Reach | None], dict[Cohort, None]] = defaultdict(dict)
         self._keys: Counter[Key] = Counter()
+        self._personal: set[tuple[Question, Viewers]] = set()
+
+    def viewers(self, question: Question, actor: Actor) -> Viewers:
+        """With whom this actor is told the same: alone, if an answer to his like has asked who somebody is."""
+        viewers = Viewers.of(actor)
+        return Viewers.of(actor, personal=True) if (question, viewers) in self._personal else viewers
+
+    def part(self, cohort: Cohort) -> None:
+        """An answer to this cohort has asked who somebody is. Found out when it happens, and not forgotten."""
+        self._personal.add((cohort.question, cohort.viewers))
 
     def __iter__(self) -> Iterator[Cohort]:
         return iter(self._cohorts.values())

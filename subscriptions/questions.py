@@ -29,7 +29,6 @@ from domain.actors import Actor
 from execution.engine import Engine, Operation
 from models import Event, EventType
 from schema.context import Context
-from subscriptions.viewers import Viewers
 
 MOST_QUESTIONS = 4_096
 RESUME = "after"
@@ -113,11 +112,6 @@ class Question:
     selection: Selection
     """What is selected from an item. Questions that differ in what they follow alone (lists by many filters, say) have
     it in common, and so the answers to an item that they share."""
-    personal: bool = field(default=False)
-    """An answer to it has asked who somebody is. Found out when it happens, and never forgotten."""
-
-    def viewers_of(self, actor: Actor) -> Viewers:
-        return Viewers.of(actor, personal=self.personal)
 
 
 @dataclass(frozen=True, slots=True)

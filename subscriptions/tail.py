@@ -265,7 +265,7 @@ class Tail:
     def _place(self, member: Member, position: int, used: Access | None = None) -> None:
         question, actor = member.question, member.caller.actor
         if position >= self.position:
-            self.index.cohort(question, question.viewers_of(actor)).add(member, position)
+            self.index.cohort(question, self.index.viewers(question, actor)).add(member, position)
             return
         self._late_cohort(question, actor, position, used).add(member, position)
 
@@ -278,7 +278,7 @@ class Tail:
                     alone.state.had(access)
             self._start(alone)
             return alone
-        viewers = question.viewers_of(actor)
+        viewers = self.index.viewers(question, actor)
         cohort = self._late.find(question, viewers, position)
         if cohort is None:
             cohort = Cohort(question, viewers, position, is_late=True)
@@ -384,10 +384,11 @@ class Tail:
 
     def _split(self, cohort: Cohort, position: int) -> None:
         """An answer asked who somebody is: from here on each is told by himself."""
-        cohort.question.personal = True
-        for member in [*cohort.members]:
+        self.index.part(cohort)
+        for member in [*cohort.members, *cohort.parked]:
             self._detach(member)
-            self._place(member, max(position, member.since))
+            if member.parked_at is None:
+                self._place(member, max(position, member.since))
 
     def _end(self, cohort: Cohort, shown: list[dict[str, Any]]) -> None:
         for member in [*cohort.members, *cohort.parked]:

@@ -314,7 +314,7 @@ subscription ($id: ID!, $after: String) {
 
 
 def is_personal(ear: Ear) -> bool:
-    return ear.question.personal
+    return ear.caller.tail.index.viewers(ear.question, ear.caller.actor).person is not None
 
 
 def actions(ear: Ear) -> list[list[str]]:

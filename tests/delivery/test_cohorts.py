@@ -181,7 +181,7 @@ async def test_a_composer_is_personal_where_agents_do_not_collaborate(ears: Ears
     await world.comment(ticket, world.admin)
     await ears.heard()
     assert stage.hub.counts.answers == before + 2  # agents, and admins
-    assert not heard[0][0].question.personal
+    assert ears.tail.index.viewers(heard[0][0].question, mine).person is None
     await world.settings(agents_can_collaborate=False)
     await world.comment(ticket, world.admin)
     await ears.heard()
