@@ -69,8 +69,6 @@ class Tail:
         self._moved = asyncio.Event()
         self._telling = False
 
-    # The task
-
     async def run(self) -> None:
         """A failing database is waited for; members notice nothing but a delay."""
         try:
