@@ -10,6 +10,7 @@ from __future__ import annotations
 from asyncio.transports import BaseTransport
 from collections.abc import Callable
 
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 
@@ -32,6 +33,12 @@ class ReadyFramesProtocol(WebSocketsSansIOProtocol):
         # The application is started by a task, which has not run yet.
         if hasattr(self, "scope"):
             self.scope["extensions"][EXTENSION] = self  # type: ignore[assignment]
+
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        # A handshake that was refused with an answer is complete; uvicorn would log an error of each.
+        if message["type"] == "websocket.http.response.body":
+            self.handshake_complete = True
 
     def write(self, frame: bytes) -> None:
         if not self.close_sent and not self.disconnected and not self.transport.is_closing():
