@@ -86,3 +86,14 @@ async def test_storms_of_cancellations_lose_nothing(stage: Stage, caplog: pytest
     assert stage.hub._tails == {}
     await until(lambda: lost_connections() == 0)
     assert not [record.getMessage() for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")]
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+async def test_a_connection_that_comes_back_to_a_closed_pool_is_closed(database: str) -> None:
+    """A process that stops closes its pools while those that it cancels still hold connections."""
+    client = get_connection(READER)
+    borrowed = client.acquire_connection()
+    connection = await borrowed.__aenter__()
+    await client.close()
+    await borrowed.__aexit__(None, None, None)
+    assert connection.closed

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import pytest
 
 from tests.conftest import BACK_ENDS
 from tests.databases import Postgres, Sqlite
+from tests.server.desk import Desk
 from tests.server.process import Server
 
 Start = Callable[..., Server]
+Begin = Callable[..., Awaitable[Server]]
 
 
 @pytest.fixture(scope="module", params=BACK_ENDS)
@@ -53,6 +56,27 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
             return server.start()
 
         yield started
+
+
+@pytest.fixture
+async def desk(database_url: str) -> AsyncIterator[Desk]:
+    """An account on the test's own database."""
+    async with Desk.opened(database_url) as desk:
+        yield desk
+
+
+@pytest.fixture
+def begin(database_url: str, start: Start) -> Iterator[Begin]:
+    """Starts servers on the test's own database, which are gone before it."""
+    servers: list[Server] = []
+
+    async def begun(**settings: str) -> Server:
+        servers.append(await asyncio.to_thread(start, database_url, **settings))
+        return servers[-1]
+
+    yield begun
+    for server in servers:
+        server.close()
 
 
 def _examine(server: Server) -> None:

@@ -35,8 +35,13 @@ class Desk:
     async def opened(cls, url: str, slug: str = "acme") -> AsyncIterator[Desk]:
         """The database stays open in this process."""
         async with opened(url):
-            world = await World.create(slug)
-            yield cls(url, world, await world.live_ticket())
+            yield await cls.on(url, slug)
+
+    @classmethod
+    async def on(cls, url: str, slug: str = "acme") -> Desk:
+        """The same where it is open already."""
+        world = await World.create(slug)
+        return cls(url, world, await world.live_ticket())
 
     @property
     def ticket_id(self) -> str:
@@ -54,11 +59,12 @@ class Desk:
         """Set fields of the ticket behind the back of the domain."""
         await Ticket.filter(id=self.ticket.id).update(**fields)
 
-    async def burst(self, count: int) -> list[int]:
-        """So many events on the ticket in one transaction. Their numbers on the ticket."""
+    async def burst(self, count: int, ticket: Ticket | None = None) -> list[int]:
+        """So many events on the ticket, or another one, in one transaction. Their numbers on it."""
+        identifier = (ticket or self.ticket).id
 
         async def work(tx: Transaction) -> list[int]:
-            row = await Ticket.filter(id=self.ticket.id).select_for_update().get()
+            row = await Ticket.filter(id=identifier).select_for_update().get()
             tx.follow(row)
             made = [tx.record(EventType.MACRO_APPLIED, ticket=row, macro="", title="") for _ in range(count)]
             return [event.ticket_sequence or 0 for event in made]

@@ -155,6 +155,8 @@ class Response(Line):
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         super().__init__(reader, writer)
         self.head = b""
+        self.cursor = ""
+        """Of the last item."""
         self._reading: Reading
         self._results: list[dict[str, Any]] = []
         self._completed = False
@@ -206,14 +208,19 @@ class Response(Line):
 
     async def number(self) -> int:
         """The next event's number on its ticket."""
-        (item,) = (await self.result())["data"].values()
-        return int(item["event"]["sequence"])
+        return int(self._item_of(await self.result())["event"]["sequence"])
+
+    def _item_of(self, result: dict[str, Any]) -> dict[str, Any]:
+        (item,) = result["data"].values()
+        self.cursor = item["cursor"]
+        found: dict[str, Any] = item
+        return found
 
     async def end(self) -> tuple[list[dict[str, Any]], str]:
         """All items that still come, and the code of the error that the stream completes with."""
         items: list[dict[str, Any]] = []
         while "errors" not in (result := await self.result()):
-            items += result["data"].values()
+            items.append(self._item_of(result))
         try:
             more = await self.result()
         except Completed:

@@ -12,19 +12,17 @@ import os
 import re
 import sys
 import time
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import httpx
-import pytest
 
-from tests.server.conftest import Start
+from tests.server.conftest import Begin
 from tests.server.desk import Desk
 from tests.server.process import Server
 from tests.server.readers import WebSocket, many
 
-SIZE = os.environ.get("DESKWIRE_STALLED", "50x4000")
+SIZE = os.environ.get("DESKWIRE_STALLED", "20x4000")
 STALLED, EVENTS = map(int, SIZE.split("x"))
 HEALTHY = 5
 AT_ONCE = 50
@@ -110,14 +108,8 @@ async def resumed(server: Server, token: str, desk: Desk, cursor: str, count: in
         return [await socket.number() for _ in range(count)]
 
 
-@pytest.fixture
-async def desk(database_url: str) -> AsyncIterator[Desk]:
-    async with Desk.opened(database_url) as desk:
-        yield desk
-
-
-async def test_they_are_closed_and_resume_and_the_others_hardly_notice(desk: Desk, start: Start) -> None:
-    server = await asyncio.to_thread(start, desk.url, poll_seconds=str(PACE))
+async def test_they_are_closed_and_resume_and_the_others_hardly_notice(desk: Desk, begin: Begin) -> None:
+    server = await begin(poll_seconds=str(PACE))
     token = (await desk.token(desk.world.admin)).secret
     async with AsyncExitStack() as stack:
         healthy = await many(
