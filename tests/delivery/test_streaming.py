@@ -163,6 +163,10 @@ async def test_a_request_that_is_none_gets_a_status_and_json(stage: Stage, accep
     }
     for query, (token, status, code) in refused.items():
         async with Streamed(stage.app, token, accept).asking(query) as answer:
+            if status == 400 and accept == SENT_EVENTS:
+                # GraphQL over SSE: who accepts nothing but events is told of a bad document in one.
+                assert (answer.status, (await answer.next())["errors"][0]["extensions"]["code"]) == (200, code)
+                continue
             # Apollo's client names plain JSON, and clients that name it read a body only beside a 200.
             assert answer.status == (200 if status == 400 and accept == MULTIPART else status)
             assert answer.headers["content-type"].startswith("application/json")
