@@ -23,7 +23,10 @@ def listening(host: str, port: int, *, shared: bool = False) -> socket.socket:
         listener = socket.create_server((host, port), family=_family(host), backlog=BACKLOG, reuse_port=shared)
     except (OSError, OverflowError) as error:
         raise _refused(host, port, error, "Choose another address with --host and --port.") from None
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; the accepted sockets inherit it
+    # The accepted sockets inherit these. asyncio sets the first only on sockets that name their protocol, which
+    # accepted ones do not: an answer in two writes, headers and body, then waits 40 ms for an acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE_AFTER_SECONDS * 1000)
     return listener
 
