@@ -151,6 +151,9 @@ class Socket:
         finally:
             self._live.connections.leave(self)
             await self._release()
+            if self._caller is not None:
+                # Last: that somebody has left is written into the database, which may be slow or away.
+                await self._live.dismiss(self._caller)
 
     async def _talk(self) -> None:
         token = await self._initialised()
@@ -162,18 +165,14 @@ class Socket:
             raise Close(1013, "too many connections") from None
         except Unavailable:
             raise Close(1013, "try again later") from None
-        try:
-            self._expect_expiry(caller)
-            self.wire.say(ACKNOWLEDGED)
-            while True:
-                message = await self._next()
-                if message["type"] == "ping":
-                    await self._pong(caller, message.get("payload"))
-                else:
-                    self._answer(caller, message)
-        finally:
-            self._detach()
-            await self._live.dismiss(caller)
+        self._expect_expiry(caller)
+        self.wire.say(ACKNOWLEDGED)
+        while True:
+            message = await self._next()
+            if message["type"] == "ping":
+                await self._pong(caller, message.get("payload"))
+            else:
+                self._answer(caller, message)
 
     async def _initialised(self) -> str:
         """The token of the connection_init."""
@@ -245,6 +244,7 @@ class Socket:
             self._caller.tail.dismiss(self._caller)
 
     async def _release(self) -> None:
+        self._detach()
         self._ending = self._ending or Close(1000, "")
         self._stop_timer()
         self.wire.close()
