@@ -9,11 +9,9 @@ import argparse
 import sys
 from dataclasses import replace
 
-from tests.soak.plan import BackEnd, Plan, long, small
+from tests.soak.plan import BUSES, BackEnd, Plan, long, small
 from tests.soak.planted import PLANTED
 from tests.soak.running import soak
-
-BUSES = {"good": "", "drops everything": "drop=1.0", "repeats everything": "repeat=3"}
 
 
 def arguments() -> argparse.Namespace:

@@ -8,6 +8,9 @@ from typing import Literal
 
 BackEnd = Literal["sqlite", "postgres"]
 
+BUSES = {"good": "", "drops everything": "drop=1.0", "repeats everything": "repeat=3"}
+"""What the bus does, as DESKWIRE_BUS_FAULTS names it."""
+
 
 COUNTED = ("kills", "stops", "deploys", "redis_restarts", "redis_stops", "redis_cuts", "restarts", "terminations")
 

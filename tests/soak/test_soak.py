@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.soak.plan import small
+from tests.soak.plan import BUSES, small
 from tests.soak.running import soak
 
 pytestmark = pytest.mark.soak
@@ -15,6 +15,8 @@ def test_on_sqlite() -> None:
     assert report.is_good, str(report)
 
 
-def test_on_postgres_with_redis_and_two_servers() -> None:
-    report = soak(small("postgres"))
+@pytest.mark.parametrize("bus", BUSES.values(), ids=BUSES)
+def test_on_postgres_with_redis_and_two_servers(bus: str) -> None:
+    """R160, R163: whatever the bus between the two does."""
+    report = soak(small("postgres", bus=bus))
     assert report.is_good, str(report)
