@@ -126,7 +126,7 @@ class ReadyWire(Wire):
 class AsgiWire(Wire):
     """Messages wait here, at most FULL_BYTES of them, while one is being sent."""
 
-    __slots__ = ("_bytes", "_closed", "_empty", "_pumping", "_send", "_waiting", "_wrap")
+    __slots__ = ("_bytes", "_closed", "_pumping", "_send", "_waiting", "_wrap")
 
     def __init__(self, send: Send, wrap: Callable[[bytes], MutableMapping[str, Any]]) -> None:
         super().__init__()

@@ -1,15 +1,12 @@
-"""What the system knows of processes and ports; and a Redis, for the tests that need one."""
+"""What the system knows of processes and ports."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 
@@ -64,28 +61,3 @@ def free_ports(count: int) -> int:
                 continue
             return int(first)
     raise AssertionError("no neighbouring ports are free")
-
-
-@contextmanager
-def redis_server() -> Iterator[str]:
-    """The URL of a Redis of our own."""
-    beside = Path(sys.executable).parent / "redis-server"
-    program = str(beside) if beside.exists() else shutil.which("redis-server")
-    assert program, "the tests need redis-server, which is in the virtual environment"
-    port = free_ports(1)
-    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"]
-    running = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL, cwd="/")
-    try:
-        assert eventually(lambda: _accepts(port))
-        yield f"redis://127.0.0.1:{port}"
-    finally:
-        running.kill()
-        running.wait()
-
-
-def _accepts(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True

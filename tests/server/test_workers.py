@@ -16,19 +16,20 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
+from tests.brokers import Redis
 from tests.databases import Postgres, Sqlite
 from tests.server.conftest import Start
 from tests.server.process import CHECKOUT, Server, command, deskwire, environment, hear, refused, say, subscribe
 from tests.server.stage import Stage, staged
-from tests.server.system import children, eventually, free_ports, is_running, peer_of, redis_server
+from tests.server.system import children, eventually, free_ports, is_running, peer_of
 
 WORKERS = 2
 
 
 @pytest.fixture(scope="module")
 def redis_url() -> Iterator[str]:
-    with redis_server() as url:
-        yield url
+    with Redis.started() as redis:
+        yield redis.url
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,12 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextma
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.brokers import Redis
 from tests.databases import Postgres, Sqlite, postgres_server
 from tests.failpoints.forking import ForkedServer, forker
 from tests.faults.proxy import Proxy
 from tests.soak.plan import Plan
 from tests.soak.postmaster import Postmaster
-from tests.soak.redis import Redis
 
 # A server that is told to end does so within this time.
 DRAIN_SECONDS = 20.0
@@ -107,9 +107,7 @@ def _on_postgres(plan: Plan, folder: Path, stack: ExitStack) -> Installation:
     postmaster = Postmaster(main)
     stack.callback(postmaster.stop)
     url = stack.enter_context(_kept(Postgres(main)))
-    redis = Redis()
-    redis.up()
-    stack.callback(redis.down)
+    redis = stack.enter_context(Redis.started())
     forks = stack.enter_context(forker(plan.planted))
     settings = _settings(plan, folder) | {"broadcast_url": redis.url}
     servers = []
