@@ -27,6 +27,8 @@ from tortoise.connection import get_connection
 from models.database import WRITER, migrate, opened, sqlite_file
 
 TEMPLATE = "deskwire_template"
+# For how many seconds another program waits for SQLite's lock.
+PATIENCE = 10.0
 
 
 @contextmanager
@@ -176,7 +178,10 @@ async def sabotaged(table: str, event: str) -> AsyncIterator[None]:
 
 
 def plain_connection(url: str) -> sqlite3.Connection | psycopg.Connection[Any]:
-    """A second program's connection to the database of `url`, which knows nothing of Deskwire. Commits by itself."""
+    """A second program's connection to the database of `url`, which knows nothing of Deskwire. Commits by itself.
+
+    It waits for its turn to write: a server's own work (presence, timers) may hold the lock of SQLite for a moment.
+    """
     if url.startswith("sqlite:"):
-        return sqlite3.connect(sqlite_file(url), isolation_level=None, timeout=0)
+        return sqlite3.connect(sqlite_file(url), isolation_level=None, timeout=PATIENCE)
     return psycopg.connect(url, autocommit=True)
