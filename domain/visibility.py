@@ -98,11 +98,6 @@ def visible_tickets(actor: Actor) -> QuerySet[Ticket]:
     return tickets.filter(reached(actor.access, actor.reach_id))
 
 
-def tickets_of_account(account_id: UUID) -> QuerySet[Ticket]:
-    """The query of all tickets of an account: for whoever asks `may_see` of each before he shows it."""
-    return Ticket.filter(account_id=account_id)
-
-
 def deleted_tickets(actor: Actor) -> QuerySet[Ticket]:
     """The query of the deleted tickets that this actor would see if they were not. For those who may restore them."""
     tickets = Ticket.filter(account_id=actor.account_id, deleted_at__isnull=False)

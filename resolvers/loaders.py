@@ -53,6 +53,7 @@ from models import (
 )
 from models.base import Row
 from models.database import READER
+from models.prepared import rows_by
 from schema.context import Batches, Loaders, Slice, Tailpiece
 
 RowT = TypeVar("RowT", bound=Row)
@@ -74,34 +75,34 @@ def loaders_for(actor: Actor) -> Loaders:
 def of_account(account: UUID) -> dict[str, Batches]:
     """What answers everybody alike who was let through to it."""
     return {
-        "users": lambda: _by(User.filter(account_id=account)),
-        "groups": lambda: _by(Group.filter(account_id=account)),
-        "roles": lambda: _by(Role.filter(account_id=account)),
+        "users": lambda: _by(User, account),
+        "groups": lambda: _by(Group, account),
+        "roles": lambda: _by(Role, account),
         "groups_of": lambda: _groups_of(account),
-        "organizations": lambda: _by(Organization.filter(account_id=account)),
+        "organizations": lambda: _by(Organization, account),
         "organizations_of": lambda: _organizations_of(account),
         "members_of": lambda: _members_of(account),
         "holders_of": lambda: _holders_of(account),
-        "tokens": lambda: _by(Token.filter(account_id=account)),
-        "conversations": lambda: _by(Conversation.filter(account_id=account)),
-        "sessions": lambda: _by(MessagingSession.filter(account_id=account), "conversation_id"),
-        "sessions_by_id": lambda: _by(MessagingSession.filter(account_id=account)),
-        "comments": lambda: _by(Comment.filter(account_id=account)),
-        "events": lambda: _by(Event.filter(account_id=account)),
+        "tokens": lambda: _by(Token, account),
+        "conversations": lambda: _by(Conversation, account),
+        "sessions": lambda: _by(MessagingSession, account, "conversation_id"),
+        "sessions_by_id": lambda: _by(MessagingSession, account),
+        "comments": lambda: _by(Comment, account),
+        "events": lambda: _by(Event, account),
         "event_slices": lambda: _event_slices(account),
         "comment_slices": lambda: _comment_slices(account),
         "messages": lambda: _messages(account),
         "attachments_of": lambda: _attachments_of(account),
-        "bots": lambda: _by(Bot.filter(account_id=account)),
-        "capacity_rules": lambda: _by(CapacityRule.filter(account_id=account)),
-        "queues": lambda: _by(RoutingQueue.filter(account_id=account)),
+        "bots": lambda: _by(Bot, account),
+        "capacity_rules": lambda: _by(CapacityRule, account),
+        "queues": lambda: _by(RoutingQueue, account),
         "merged_tickets": lambda: _merged_tickets(account),
-        "triggers": lambda: _by(Trigger.filter(account_id=account)),
-        "surveys": lambda: _by(Survey.filter(account_id=account)),
+        "triggers": lambda: _by(Trigger, account),
+        "surveys": lambda: _by(Survey, account),
         "open_surveys": lambda: _open_surveys(account),
-        "webhooks": lambda: _by(Webhook.filter(account_id=account)),
+        "webhooks": lambda: _by(Webhook, account),
         "deliveries": lambda: _deliveries(account),
-        "emails": lambda: _by(OutboundEmail.filter(account_id=account), "comment_id"),
+        "emails": lambda: _by(OutboundEmail, account, "comment_id"),
     }
 
 
@@ -109,10 +110,10 @@ def of_actor(actor: Actor) -> dict[str, Batches]:
     """What depends on who asks."""
     return {
         "people": lambda: _people(actor),
-        "tickets": lambda: _by(visible_tickets(actor)),
-        "tickets_of": lambda: _by(visible_tickets(actor), "conversation_id"),
-        "continuations": lambda: _by(visible_tickets(actor), "continuation_of_id"),
-        "macros": lambda: _by(usable_macros(actor)),
+        "tickets": lambda: _among(visible_tickets(actor)),
+        "tickets_of": lambda: _among(visible_tickets(actor), "conversation_id"),
+        "continuations": lambda: _among(visible_tickets(actor), "continuation_of_id"),
+        "macros": lambda: _among(usable_macros(actor)),
         "attachments": lambda: _attachments(actor),
         "composers": lambda: _composers(actor),
         "work": lambda: _work(actor),
@@ -120,7 +121,15 @@ def of_actor(actor: Actor) -> dict[str, Batches]:
     }
 
 
-def _by(rows: QuerySet[RowT], column: str = "id") -> Batch[UUID, RowT | None]:
+def _by(model: type[RowT], account: UUID, column: str = "id") -> Batch[UUID, RowT | None]:
+    async def batch(keys: list[UUID]) -> list[RowT | None]:
+        found = {getattr(row, column): row for row in await rows_by(model, account, keys, column)}
+        return [found.get(key) for key in keys]
+
+    return batch
+
+
+def _among(rows: QuerySet[RowT], column: str = "id") -> Batch[UUID, RowT | None]:
     async def batch(keys: list[UUID]) -> list[RowT | None]:
         found = {getattr(row, column): row for row in await rows.filter(**{f"{column}__in": keys})}
         return [found.get(key) for key in keys]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from collections import deque
 from datetime import datetime
+from functools import cache
 from itertools import islice
 from uuid import UUID
 
 from tortoise.exceptions import FieldError
+from tortoise.queryset import QuerySet
 
 from models import Event
+from models.prepared import Prepared
 from subscriptions.counts import Counts
 
 log = logging.getLogger("deskwire.hub")
@@ -20,15 +23,22 @@ KEPT = 512
 UNREADABLE = (ValueError, FieldError)
 
 
+@cache
+def _next(limit: int) -> Prepared[Event]:
+    def build(account: UUID, after: int) -> QuerySet[Event]:
+        return Event.filter(account_id=account, position__gt=after).order_by("position").limit(limit)
+
+    return Prepared(Event, (UUID, int), build)
+
+
 async def read(account_id: UUID, after: int, limit: int = BATCH, *, counts: Counts | None = None) -> list[Event]:
     """The next rows of an account's log.
 
     In the place of one that cannot be read (a newer version of us wrote a type that we do not know, say) stands a blank
     that concerns nobody, as clients leave out what they do not know: it must not hold up what comes after it.
     """
-    rows = Event.filter(account_id=account_id, position__gt=after).order_by("position")
     try:
-        return await rows.limit(limit)
+        return await _next(limit).rows(account_id, after)
     except UNREADABLE:
         return await _readable(account_id, after, limit, counts or Counts())
 

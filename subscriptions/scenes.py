@@ -16,10 +16,11 @@ import orjson
 
 from domain.actors import Actor
 from domain.transactions import shielded
-from domain.visibility import audience_of, may_see, tickets_of_account
+from domain.visibility import audience_of, may_see
 from execution.engine import Engine
 from models import Account, Event, Ticket
 from models.database import is_passing
+from models.prepared import rows_by
 from schema.context import Batches, Context, Loaders
 from subscriptions.counts import Counts
 from subscriptions.questions import Question, Selection
@@ -104,7 +105,8 @@ class Moment:
     async def ticket(self, ticket_id: UUID) -> Ticket | None:
         """A ticket as it is, whoever may see it."""
         if ticket_id not in self._tickets:
-            self._tickets[ticket_id] = await tickets_of_account(self.account_id).get_or_none(id=ticket_id)
+            found = await rows_by(Ticket, self.account_id, [ticket_id])
+            self._tickets[ticket_id] = found[0] if found else None
         return self._tickets[ticket_id]
 
     def item(self, key: object, make: Callable[[], T]) -> T:
