@@ -48,6 +48,7 @@ from execution.errors import (
     RequestError,
     coded,
 )
+from execution.leaves import Collected, LeafExecutor
 from execution.limits import Limits, limits_rule
 
 CACHED_DOCUMENTS = 256
@@ -66,6 +67,7 @@ class Operation:
     query: str
     kind: OperationType
     name: str | None
+    collected: Collected | None = field(compare=False, repr=False)
 
 
 T = TypeVar("T")
@@ -194,6 +196,8 @@ class Engine:
         )
         if isinstance(built, list):
             raise RequestError(coded(built, BAD_USER_INPUT))
+        if isinstance(built, LeafExecutor):
+            built.collected = operation.collected
         return built
 
 
@@ -206,9 +210,11 @@ def _named(query: str, document: DocumentNode) -> Operations:
     """Return the operations by name. The only operation of a document also has no name, for who gives none."""
     nodes = [each for each in document.definitions if isinstance(each, OperationDefinitionNode)]
     operations: dict[str | None, Operation] = {}
+    # Without an @ in the text there is no directive by which variables could leave a field out.
+    collected: Collected | None = None if "@" in query else {}
     for node in nodes:
         name = node.name.value if node.name else None
-        operations[name] = Operation(document, query, node.operation, name)
+        operations[name] = Operation(document, query, node.operation, name, collected)
     if len(nodes) == 1:
         operations[None] = next(iter(operations.values()))
     return operations

@@ -1,7 +1,11 @@
-"""strawberry's executor with a short cut for leaves: a plain attribute of an object, shown as a scalar or an enum.
+"""strawberry's executor with two short cuts.
 
-graphql-core makes a path, an info and a dictionary of arguments for each of them, and most fields are such. What is
-not plain, or goes wrong, takes the long way, which says what is wrong.
+Leaves: a plain attribute of an object, shown as a scalar or an enum. graphql-core makes a path, an info and a
+dictionary of arguments for each of them, and most fields are such. What is not plain, or goes wrong, takes the long
+way, which says what is wrong.
+
+Collected fields: graphql-core collects the fields of each object anew in every execution. Where no directive can leave
+one out, they are always the same, and are kept with the document.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from operator import attrgetter
 from typing import Any
 
 from graphql import GraphQLObjectType, is_enum_type, is_non_null_type
-from graphql.execution.collect_fields import GroupedFieldSet
+from graphql.execution.collect_fields import CollectedFields, FieldDetailsList, GroupedFieldSet
 from graphql.pyutils import AwaitableOrValue, Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
@@ -39,8 +43,26 @@ class Leaf:
     nullable: bool
 
 
+Collected = dict[tuple[object, ...], CollectedFields]
+"""What is selected from objects of a type by some field nodes of one document."""
+
+
 class LeafExecutor(StrawberryGraphQLCoreExecutionContext):
     """See the module. Results, errors and their paths are those of graphql-core."""
+
+    collected: Collected | None = None
+    """Those of other executions of the same document, or None where they may differ from this one's."""
+
+    def collect_subfields(
+        self, return_type: GraphQLObjectType, field_details_list: FieldDetailsList
+    ) -> CollectedFields:
+        if self.collected is None:
+            return super().collect_subfields(return_type, field_details_list)
+        key = (return_type, *[id(each.node) for each in field_details_list])
+        fields = self.collected.get(key)
+        if fields is None:
+            fields = self.collected[key] = super().collect_subfields(return_type, field_details_list)
+        return fields
 
     def execute_fields(
         self,

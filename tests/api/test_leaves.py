@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 import strawberry
 from graphql import ExecutionResult
+from graphql.execution import collect_fields
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
@@ -240,7 +241,10 @@ async def both(query: str, context: Any, name: str | None = None, short: Any = S
     found = []
     for schema in (short, long):
         engine = engine_of(schema)
-        found.append(seen(await engine.execute(engine.prepare(query, name), {}, context)))
+        operation = engine.prepare(query, name)
+        answer, again = [seen(await engine.execute(operation, {}, context)) for _ in range(2)]
+        assert again == answer  # what is kept with a document changes nothing
+        found.append(answer)
     return found
 
 
@@ -280,7 +284,7 @@ async def test_the_short_way_is_taken() -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(LeafExecutor, "execute_field", noting)
         await both("{ thing { name nick number size flag id at colour otherName computed words } }", Bag(GOOD))
-    assert calls == ["thing", "computed", "words"]
+    assert calls == ["thing", "computed", "words"] * 2
 
 
 TOY = [
@@ -322,3 +326,42 @@ async def test_answers_of_our_schema_are_those_of_the_long_way(app: Starlette, w
         assert result.errors is None
         found.append(seen(result))
     assert found[0] == found[1]
+
+
+async def test_fields_are_collected_once_for_a_document(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By type, where several are possible; executions that run beside each other share them."""
+    collected: list[str] = []
+    collect = collect_fields.collect_subfields
+
+    def noting(*arguments: Any, **more: Any) -> Any:
+        collected.append(arguments[4].name)
+        return collect(*arguments, **more)
+
+    monkeypatch.setattr("graphql.execution.executor.collect_subfields", noting)
+    bag = made({}, set(), None, None, None)
+    engine = engine_of(SHORT)
+    query = "{ thing { name ...More } again: thing { number } named { name ... on Thing { number } } }"
+    operation = engine.prepare(query + " fragment More on Thing { number computed }", None)
+    answers = await asyncio.gather(*(engine.execute(operation, {}, bag) for _ in range(5)))
+    assert collected == ["Thing", "Thing", "Thing"]
+    assert [seen(each) for each in answers] == [seen(answers[0])] * 5
+    assert answers[0].data is not None
+    assert list(answers[0].data["thing"]) == ["name", "number", "computed"]
+    assert list(answers[0].data["again"]) == ["number"]
+
+
+async def test_fields_that_a_variable_can_leave_out_are_collected_each_time() -> None:
+    """In a field, in a fragment, and around one."""
+    fields = ["number @include(if: $x)", "...More @skip(if: $x)", "... on Thing @include(if: $x) { flag }"]
+    query = f"query ($x: Boolean!) {{ thing {{ name {' '.join(fields)} }} }} fragment More on Thing {{ size }}"
+    engine = engine_of(SHORT)
+    operation = engine.prepare(query, None)
+    bag = made({}, set(), None, None, None)
+    for shown, names in [
+        (True, ["name", "number", "flag"]),
+        (False, ["name", "size"]),
+        (True, ["name", "number", "flag"]),
+    ]:
+        result = await engine.execute(operation, {"x": shown}, bag)
+        assert result.data is not None
+        assert list(result.data["thing"]) == names
