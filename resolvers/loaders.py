@@ -7,7 +7,8 @@ the ticket. What belongs to a row that was already let through (its comments, it
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from tortoise.queryset import QuerySet
 
 from domain.actors import Actor
 from domain.attachments import readable_attachments
-from domain.availability import Work, work_of
+from domain.availability import work_of
 from domain.composer import Composer, Situation, composer_for
 from domain.end_users import known_people
 from domain.macros import usable_macros
@@ -114,9 +115,9 @@ def of_actor(actor: Actor) -> dict[str, Batches]:
         "tickets_of": lambda: _among(visible_tickets(actor), "conversation_id"),
         "continuations": lambda: _among(visible_tickets(actor), "continuation_of_id"),
         "macros": lambda: _among(usable_macros(actor)),
-        "attachments": lambda: _attachments(actor),
+        "attachments": lambda: _found(partial(readable_attachments, actor)),
         "composers": lambda: _composers(actor),
-        "work": lambda: _work(actor),
+        "work": lambda: _found(partial(work_of, actor)),
         "follow_ups": lambda: _follow_ups(actor),
     }
 
@@ -137,20 +138,20 @@ def _among(rows: QuerySet[RowT], column: str = "id") -> Batch[UUID, RowT | None]
     return batch
 
 
+def _found(find: Callable[[list[UUID]], Awaitable[Mapping[UUID, ValueT]]]) -> Batch[UUID, ValueT | None]:
+    async def batch(keys: list[UUID]) -> list[ValueT | None]:
+        found = await find(keys)
+        return [found.get(key) for key in keys]
+
+    return batch
+
+
 def _people(actor: Actor) -> Batch[UUID, User | None]:
     """Whom the actor may look up by an id alone."""
 
     async def batch(keys: list[UUID]) -> list[User | None]:
         found = {user.id: user for user in await known_people(actor, keys)}
         return [found.get(key) for key in keys]
-
-    return batch
-
-
-def _work(actor: Actor) -> Batch[UUID, Work | None]:
-    async def batch(agents: list[UUID]) -> list[Work | None]:
-        found = await work_of(actor, agents)
-        return [found.get(agent) for agent in agents]
 
     return batch
 
@@ -172,14 +173,6 @@ def _groups_of(account: UUID) -> Batch[UUID, list[Group]]:
         for membership in memberships:
             of_user[membership.user_id].append(groups[membership.group_id])
         return [sorted(of_user[user], key=lambda group: group.name) for user in users]
-
-    return batch
-
-
-def _attachments(actor: Actor) -> Batch[UUID, Attachment | None]:
-    async def batch(keys: list[UUID]) -> list[Attachment | None]:
-        found = await readable_attachments(actor, keys)
-        return [found.get(key) for key in keys]
 
     return batch
 
