@@ -1,7 +1,8 @@
 """`python -m bench.screen`: from the commit of `endSession` to the frame at a subscriber.
 
 On one process; on another process, with Redis for a bell; and on another process when Redis is dead and the log is
-polled. Beside it, in the same run, the broker's own round trip: from a publish to its receipt, without any server.
+polled. Beside it, in the same run, the broker's own round trip, from a publish to its receipt, and a bare commit of one
+row: both without any server.
 
 The moment of the commit is the database's: a deferred trigger notes the clock when COMMIT begins, so what is printed
 holds the writing of the commit itself, too. Not the moment of the request (most of a mutation comes before its commit)
@@ -35,6 +36,7 @@ MOST_TIMES = 3.0
 CHANNEL = "bench"
 NOTES = """
 CREATE TABLE bench_commits (at timestamptz);
+CREATE TABLE bench_bare (at timestamptz);
 CREATE FUNCTION bench_commit() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN INSERT INTO bench_commits VALUES (clock_timestamp()); RETURN NULL; END $$;
 CREATE CONSTRAINT TRIGGER bench_commit AFTER INSERT ON events DEFERRABLE INITIALLY DEFERRED
@@ -99,8 +101,10 @@ def measure(size: Size) -> None:
         one = stack.enter_context(_way("one process", here, size, 1, "memory://"))
         two = stack.enter_context(_way("two processes, Redis", here, size, 2, broker.url))
         trips: list[float] = []
+        bare: list[float] = []
         for _ in range(size.turns):
             trips += _round_trips(broker, size.events)
+            bare += [_bare_commit(one.database) for _ in range(size.events)]
             for way in (one, two):
                 way.run(size.events, pause=0.02)
         broker.stop()
@@ -111,7 +115,7 @@ def measure(size: Size) -> None:
         for way in (one, two):
             check_counts(way.load, way.warm + len(way.took) + (len(polled.took) + polled.warm if way is two else 0))
         print(f"PostgreSQL {one.database.info.server_version // 10000}, {broker.version}")
-        _print(trips, [one, two, polled], size)
+        _print(trips, bare, [one, two, polled], size)
 
 
 @contextmanager
@@ -154,7 +158,19 @@ def _round_trips(broker: Redis, count: int) -> list[float]:
     return took
 
 
-def _print(trips: list[float], ways: list[Way], size: Size) -> None:
+def _bare_commit(database: psycopg.Connection[tuple[object, ...]]) -> float:
+    """Seconds from the beginning of a COMMIT to its end."""
+    found = database.execute(
+        "INSERT INTO bench_bare VALUES (clock_timestamp()) RETURNING extract(epoch FROM at)::float8"
+    )
+    ended = time.time()
+    row = found.fetchone()
+    assert row is not None
+    assert isinstance(row[0], float)
+    return ended - row[0]
+
+
+def _print(trips: list[float], bare: list[float], ways: list[Way], size: Size) -> None:
     one, two, polled = ways
     trip = percentile(trips, 0.99)
     print("\nFrom commit to screen, p99:")
@@ -167,10 +183,15 @@ def _print(trips: list[float], ways: list[Way], size: Size) -> None:
     print(
         table(
             ("", "CPU ms/event", "p50 ms", "p99 ms", "events", "checked"),
-            [*rows, ("the broker's round trip", "", *_milliseconds(trips), "each once")],
+            [
+                *rows,
+                ("the broker's round trip", "", *_milliseconds(trips), "each once"),
+                ("a bare commit", "", *_milliseconds(bare), ""),
+            ],
         )
     )
     print("CPU: of all processes of Deskwire, with the mutation. p50, p99: from the beginning of COMMIT to the frame.")
+    print("A bare commit is what of that PostgreSQL takes to write one row: nobody can be told earlier.")
 
 
 def _milliseconds(times: list[float]) -> tuple[str, str, str]:
