@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import psycopg
@@ -24,6 +24,7 @@ from tortoise.transactions import in_transaction
 
 from models.base import new_id as new_id  # re-exported for migrations
 from models.constraints import PostgresEditor, SqliteEditor
+from models.postgres import PostgresDatabase
 
 WRITER = "default"
 READER = "reader"
@@ -167,11 +168,11 @@ def pools() -> dict[str, PoolUse]:
     """The use of the opened database's pools, by the name of the connection. None on SQLite."""
     found = {}
     for name in (WRITER, READER):
-        pool = getattr(Tortoise.get_connection(name), "_pool", None)
-        if pool is not None:
+        connection = Tortoise.get_connection(name)
+        if pool := getattr(connection, "_pool", None):
             told = pool.get_stats()
-            waiting = told.get("requests_waiting", 0)
-            found[name] = PoolUse(told["pool_size"], told["pool_available"], told["pool_max"], waiting)
+            free = told["pool_available"] + len(cast(PostgresDatabase, connection).at_hand)
+            found[name] = PoolUse(told["pool_size"], free, told["pool_max"], told.get("requests_waiting", 0))
     return found
 
 
