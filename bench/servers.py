@@ -80,7 +80,7 @@ def deskwires(url: str, desk: Desk, core: int | None, *, processes: int = 1, **s
             with on_core(core):
                 server.start()
             name = "deskwire" if processes == 1 else f"deskwire {number + 1}"
-            targets.append(Target(name, server.port, [server.pid], _ending(server.port, desk)))
+            targets.append(Target(name, server.port, [server.pid], ending(server.port, desk)))
         yield targets
 
 
@@ -92,12 +92,14 @@ def sampled(url: str, desk: Desk, core: int | None, file: Path) -> Iterator[Targ
         settings = environment(url, SETTINGS | {"attachments_url": f"files://{folder}"})
         with started(command, core, settings) as (process, port):
             forget = partial(process.send_signal, signal.SIGUSR2)
-            yield Target("deskwire, sampled", port, [process.pid], _ending(port, desk), forget=forget)
+            yield Target("deskwire, sampled", port, [process.pid], ending(port, desk), forget=forget)
             process.send_signal(signal.SIGUSR1)
             process.wait(START_SECONDS)
 
 
-def _ending(port: int, desk: Desk) -> Callable[[], Item]:
+def ending(port: int, desk: Desk) -> Callable[[], Item]:
+    """Ends the next session of this desk on the Deskwire at this port."""
+
     def end() -> Item:
         data = post(port, OPERATIONS["EndSession"], {"input": {"ticketId": desk.tickets.popleft()}}, desk.ender)
         payload = data["endSession"]
