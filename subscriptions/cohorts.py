@@ -90,7 +90,7 @@ class Cohort:
         for member in members:
             if member.cohort is not self or member.parked_at is not None:
                 continue  # it left meanwhile
-            if not all(map(member.tell, first)):
+            if first and not all(map(member.tell, first)):
                 # The cursors of all items but the last resume before the event.
                 self.park(member, position - 1)
                 continue
