@@ -48,7 +48,7 @@ from execution.errors import (
     RequestError,
     coded,
 )
-from execution.leaves import Collected, LeafExecutor
+from execution.leaves import Collected, LeafExecutor, shorten
 from execution.limits import Limits, limits_rule
 
 CACHED_DOCUMENTS = 256
@@ -95,6 +95,8 @@ class Engine:
             raise ValueError("The engine runs neither strawberry's extensions nor operation directives.")
         self._schema = schema._schema
         self._executor_class = cast(type[Executor[Any]], schema.execution_context_class)
+        if issubclass(self._executor_class, LeafExecutor):
+            shorten(schema)
         self._limits = limits
         self._suggestions = suggestions
         self._first_rules = [limits_rule(limits)]

@@ -1,8 +1,11 @@
-"""strawberry's executor with two short cuts.
+"""strawberry's executor with three short cuts.
 
 Leaves: a plain attribute of an object, shown as a scalar or an enum. graphql-core makes a path, an info and a
 dictionary of arguments for each of them, and most fields are such. What is not plain, or goes wrong, takes the long
 way, which says what is wrong.
+
+Plain resolvers: functions of an object and, if they want it, the info, without arguments, permissions or extensions.
+strawberry looks for all of these at each call.
 
 Collected fields: graphql-core collects the fields of each object anew in every execution. Where no directive can leave
 one out, they are always the same, and are kept with the document.
@@ -10,17 +13,19 @@ one out, they are always the same, and are kept with the document.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
 from operator import attrgetter
 from typing import Any
 
-from graphql import GraphQLObjectType, is_enum_type, is_non_null_type
+import strawberry
+from graphql import GraphQLField, GraphQLObjectType, is_non_null_type
 from graphql.execution.collect_fields import CollectedFields, FieldDetailsList, GroupedFieldSet
 from graphql.pyutils import AwaitableOrValue, Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
+from strawberry.schema.schema_converter import CustomGraphQLEnumType
+from strawberry.types import Info
 
 USUAL: dict[str, type | tuple[type, ...]] = {
     "Boolean": bool,
@@ -112,6 +117,33 @@ def _filled(shown: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in shown.items() if value is not _LONG_WAY}
 
 
+def shorten(schema: strawberry.Schema) -> None:
+    """Let the fields of a schema that have a plain resolver call it and nothing else."""
+    if schema.schema_converter.exception_handlers:
+        return  # they stand around every resolver
+    made = schema._schema
+    for kind in made.type_map.values():
+        # The resolvers of a subscription are its sources.
+        if isinstance(kind, GraphQLObjectType) and kind is not made.subscription_type:
+            for field in kind.fields.values():
+                field.resolve = _plain(field, schema.config.info_class) or field.resolve
+
+
+def _plain(field: GraphQLField, info_class: type[Info]) -> Callable[..., Any] | None:
+    definition: Any = field.extensions.get("strawberry-definition")
+    resolver = definition.base_resolver if definition is not None else None
+    if resolver is None or definition.extensions or field.args or resolver.parent_parameter or resolver.root_parameter:
+        return None
+    call, name = resolver.wrapped_func, resolver.info_parameter and resolver.info_parameter.name
+    if resolver.self_parameter is None:
+        if name is None:
+            return lambda source, info: call()
+        return lambda source, info: call(**{name: info_class(_raw_info=info, _field=definition)})
+    if name is None:
+        return lambda source, info: call(source)
+    return lambda source, info: call(source, **{name: info_class(_raw_info=info, _field=definition)})
+
+
 def _leaves_of(parent_type: GraphQLObjectType) -> dict[str, Leaf]:
     """The plain leaves of a type; kept with it."""
     leaves: dict[str, Leaf] | None = getattr(parent_type, "_deskwire_leaves", None)
@@ -129,7 +161,11 @@ def _leaf(field: Any) -> Leaf | None:
         return None
     nullable = not is_non_null_type(field.type)
     kind = field.type if nullable else field.type.of_type
-    usual = Enum if is_enum_type(kind) else USUAL.get(getattr(kind, "name", ""))
-    if usual is None:
-        return None
-    return Leaf(attrgetter(definition.python_name), kind.coerce_output_value, usual, nullable)
+    get = attrgetter(definition.python_name)
+    if isinstance(kind, CustomGraphQLEnumType):
+        # strawberry compares with one after the other.
+        members: Iterable[Any] = kind.wrapped_cls
+        names = {member: kind.coerce_output_value(member) for member in members}
+        return Leaf(get, names.__getitem__, kind.wrapped_cls, nullable)
+    usual = USUAL.get(getattr(kind, "name", ""))
+    return Leaf(get, kind.coerce_output_value, usual, nullable) if usual is not None else None

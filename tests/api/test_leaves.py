@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from starlette.applications import Starlette
 from strawberry.extensions.field_extension import FieldExtension
 from strawberry.permission import BasePermission
+from strawberry.schema import schema_converter
 from strawberry.types import Info
 
 import resolvers
@@ -85,6 +86,31 @@ class Thing(Named):
     @strawberry.field
     def computed(self) -> str:
         return "computed"
+
+    @strawberry.field
+    def asked(self, info: Info[Any, None]) -> str:
+        return f"{info.field_name} {info.python_name} {info.path.key} {info.return_type} {type(info.context).__name__}"
+
+    @strawberry.field
+    def given(self, number: int = 1) -> int:
+        return number
+
+    @strawberry.field(permission_classes=[Never])
+    def guarded(self) -> str | None:
+        return "secret"
+
+    @strawberry.field(extensions=[Shouting()])
+    def shouted(self, info: Info[Any, None]) -> str:
+        return info.field_name
+
+    @strawberry.field
+    def failure(self) -> str | None:
+        raise LookupError("at once")
+
+    @strawberry.field
+    @staticmethod
+    def alone() -> str:
+        return "alone"
 
     @strawberry.field
     async def later(self) -> str | None:
@@ -209,6 +235,9 @@ def selections(depth: int) -> st.SearchStrategy[str]:
         spelled.map("{} @skip(if: true)".format),
         spelled.map("{} @include(if: true)".format),
         st.sampled_from(["computed", "later", "lateFailure", "__typename", "b: __typename"]),
+        st.sampled_from(
+            ["asked", "d: asked", "given", "e: given(number: 3)", "guarded", "shouted", "failure", "alone"]
+        ),
         spelled.map("... on Thing {{ {} }}".format),
     )
     if not depth:
@@ -326,6 +355,21 @@ async def test_answers_of_our_schema_are_those_of_the_long_way(app: Starlette, w
         assert result.errors is None
         found.append(seen(result))
     assert found[0] == found[1]
+
+
+async def test_a_plain_resolver_is_called_without_strawberry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the comparison would compare nothing. What has arguments, permissions or extensions is not plain."""
+    called: list[str] = []
+    ordinary = schema_converter.get_arguments
+
+    def noting(**arguments: Any) -> Any:
+        called.append(arguments["field"].python_name)
+        return ordinary(**arguments)
+
+    monkeypatch.setattr(schema_converter, "get_arguments", noting)
+    query = "{ thing { computed asked given guarded shouted failure alone later } }"
+    await both(query, made({}, set(), None, None, None), long=SHORT)
+    assert set(called) == {"given", "guarded", "shouted"}
 
 
 async def test_fields_are_collected_once_for_a_document(monkeypatch: pytest.MonkeyPatch) -> None:
