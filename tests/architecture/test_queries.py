@@ -20,7 +20,7 @@ ALLOWED = (
     "subscriptions/tail.py",  # the same
     "subscriptions/changes.py",  # whose access changed
     "subscriptions/backlog.py",  # reads the event log
-    "subscriptions/scenes.py",  # where a log stands
+    "subscriptions/scenes.py",  # where a log stands, and the ticket of an event
     "subscriptions/resume.py",  # finds the place of a cursor in the event log
     "deskwire/cli/",  # tools for who owns the database
     "deskwire/demo/seeding.py",  # makes the demonstration account
@@ -33,14 +33,17 @@ VERBS = frozenset(
         "fetch_for_list",
     }
 )
+PREPARED = frozenset({"Prepared", "rows_by"})
 MODELS = frozenset(name for name in models.__all__ if hasattr(getattr(models, name), "_meta"))
 
 
 def queries(tree: ast.Module) -> list[tuple[int, str]]:
-    """The calls `Model.verb(…)`, by whatever name the model was imported, with their lines."""
+    """The calls `Model.verb(…)`, by whatever name the model was imported, and of `models.prepared`, with their lines."""
     names = _names(tree)
     found = []
     for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in PREPARED:
+            found.append((node.lineno, node.func.id))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in VERBS:
             model = _model(node.func.value, names)
             if model is not None:
@@ -75,6 +78,8 @@ def _model(node: ast.expr, names: dict[str, str]) -> str | None:
         ("import models\nmodels.Ticket.create()", [(2, "Ticket.create")]),
         ("import models.tickets\nmodels.tickets.Ticket.exists(id=1)", [(2, "Ticket.exists")]),
         ("def f():\n    from models import Event\n    return Event.get_or_none(id=1)", [(3, "Event.get_or_none")]),
+        ("from models.prepared import rows_by\nrows_by(Ticket, account, [])", [(2, "rows_by")]),
+        ("from models.prepared import Prepared\nPrepared(Ticket, [], build)", [(2, "Prepared")]),
         ("from schema.tickets import Ticket\nTicket.filter(1)", []),
         ("from models import Ticket\nTicket.of(1)", []),
         ("from models import Ticket\nvisible_tickets(actor).filter(id=1)\nticket: Ticket", []),

@@ -9,8 +9,7 @@ import asyncio
 import sys
 from collections.abc import Callable
 from typing import Any
-
-from tortoise.queryset import QuerySet
+from uuid import UUID
 
 from tests.soak.frames import Mixture, dropped, held_back, mistreat_deliveries, repeated
 
@@ -40,14 +39,15 @@ def leak_one() -> None:
 def _reading_the_log(mistreat: Callable[[Rows], Rows]) -> None:
     """Mistreat what is read of the event log, other than single rows."""
     from models import Event
+    from models.prepared import Prepared
 
-    execute = QuerySet._execute
+    find = Prepared.rows
 
-    async def executed(self: QuerySet[Any]) -> Any:
-        rows = await execute(self)
-        return mistreat(list(rows)) if self.model is Event and not self._single else rows
+    async def rows(self: Prepared[Any], *values: Any) -> Rows:
+        found = await find(self, *values)
+        return mistreat(found) if self._model is Event else found
 
-    QuerySet._execute = executed  # type: ignore[method-assign]
+    Prepared.rows = rows  # type: ignore[method-assign]
 
 
 def skip_one() -> None:
@@ -58,15 +58,16 @@ def skip_one() -> None:
 def missing_account_filter() -> None:
     """The log is read without asking whose it is."""
     from models import Event
+    from subscriptions import backlog
 
-    filter = Event.filter
+    class Next:
+        def __init__(self, limit: int) -> None:
+            self._limit = limit
 
-    def filtered(*words: Any, **fields: Any) -> Any:
-        if "position__gt" in fields:
-            fields.pop("account_id", None)
-        return filter(*words, **fields)
+        async def rows(self, account: UUID, after: int) -> Rows:
+            return await Event.filter(position__gt=after).order_by("position").limit(self._limit)
 
-    Event.filter = filtered  # type: ignore[method-assign]
+    backlog._next = Next  # type: ignore[assignment]
 
 
 def publish_before_commit() -> None:
