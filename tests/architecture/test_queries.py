@@ -38,7 +38,7 @@ MODELS = frozenset(name for name in models.__all__ if hasattr(getattr(models, na
 
 
 def queries(tree: ast.Module) -> list[tuple[int, str]]:
-    """The calls `Model.verb(…)`, by whatever name the model was imported, and of `models.prepared`, with their lines."""
+    """Calls of `Model.verb(…)`, by whatever name the model was imported, and of `models.prepared`; with their lines."""
     names = _names(tree)
     found = []
     for node in ast.walk(tree):
