@@ -125,7 +125,7 @@ def test_doubling_fragments_are_measured_at_once_and_saturate() -> None:
     document = "{ note { ...F0 } } " + " ".join(chain) + " fragment F60 on Note { a: id b: related { id } }"
     started = time.perf_counter()
     found = measure(document)
-    assert time.perf_counter() - started < 0.05
+    assert time.perf_counter() - started < 1  # and not 2^60 steps
     assert (found.aliases, found.cost) == (CEILING, CEILING)
     assert over(document) == {"aliases", "cost"}
 

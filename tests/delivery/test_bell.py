@@ -352,7 +352,7 @@ async def test_a_broker_that_hangs_is_noticed(quick: None, broker: Breakable) ->
             while hub.bell.hears:
                 hub.bell.ring(uuid4(), 1)
                 await asyncio.sleep(0.05)
-                assert time.monotonic() - began < 1.5
+                assert time.monotonic() - began < 3.0
             await asyncio.sleep(3)
             assert len(ours()) <= tasks + 2
             resyncs = hub.resyncs

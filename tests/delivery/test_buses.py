@@ -277,7 +277,7 @@ async def give_up(bus: Broadcast, channel: str) -> None:
     began = time.monotonic()
     with pytest.raises(BusDown):  # it is not waited for again so soon
         await bus.publish(channel, "meanwhile")
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 1.5
 
 
 async def leave(bus: Broadcast) -> None:
