@@ -266,7 +266,8 @@ async def test_a_broker_that_hangs_hangs_nobody(broker: Breakable, channel: str)
         finally:
             broker.resume()
         await until_taken(bus, channel, "after")
-        await until(lambda: heard.messages[-1:] == ["after"], 5)
+        # What was given up may be heard after it: it went another way, on a connection that moves again, too.
+        await until(lambda: "after" in heard.messages, 5)
 
 
 async def give_up(bus: Broadcast, channel: str) -> None:

@@ -74,7 +74,7 @@ async def test_redaction_replaces_the_text_and_keeps_the_fact(world: World) -> N
     after = await Event.filter(ticket_id=ticket.id).order_by("position").values()
     assert after[:-1] == facts
     assert (after[-1]["type"], after[-1]["payload"]["change"]) == (EventType.TICKET_COMMENT_CHANGED, "REDACTED")
-    assert "4111" not in str(after)
+    assert "4111 1111" not in str(after)  # with its blank: the digits alone may be part of an id
 
 
 async def test_redaction_needs_its_own_right(world: World) -> None:
