@@ -258,11 +258,12 @@ async def outcome_of_end(by: Actor, ticket: Ticket) -> str:
 async def test_a_permission_lost_at_the_same_moment_comes_wholly_before_or_wholly_after(
     world: World, lose: Lose, refusal: type[Refusal]
 ) -> None:
-    """R25: in each round with another head start."""
+    """R25: in each round with another head start. In the last rounds one is clearly first: to his first lock whoever
+    ends has fewer statements, and on a busy machine each of them takes as long as the shorter head starts."""
     group = await world.group()
     role = await world.role(TicketAccess.GROUPS)
     seen: set[str] = set()
-    for lead in range(-12, 12, 2):
+    for lead in (*range(-12, 12, 2), -300, 300):
         await Role.filter(id=role.id).update(permissions=sorted(AGENT))
         agent = await world.agent(access=TicketAccess.GROUPS, groups=(group,))
         ticket = await world.live_ticket(group=group, assignee=agent)

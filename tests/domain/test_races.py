@@ -38,18 +38,30 @@ B = TypeVar("B")
 CUSTOMERS = 25
 ROUNDS = 20
 PAIRS = 60
+# Of the first pairs each begins so much later than the other. Chance gives head starts that are shorter than a
+# statement takes on a busy machine, where whoever has fewer of them to his first lock may always be first.
+CLEARLY_FIRST = [(0.0, 0.2), (0.2, 0.0)] * 2
 
 
 async def at_once(
-    chance: random.Random, one: Coroutine[Any, Any, A], other: Coroutine[Any, Any, B]
+    chance: random.Random,
+    one: Coroutine[Any, Any, A],
+    other: Coroutine[Any, Any, B],
+    *,
+    pair: int = len(CLEARLY_FIRST),
 ) -> tuple[A, B | BaseException]:
-    """Run both beside each other; chance decides which gets a head start. The second one may be refused."""
+    """Run both beside each other; chance decides which gets a head start. The second one may be refused.
+
+    Of the first pairs one is clearly first, so that both orders do occur.
+    """
 
     async def delayed(work: Coroutine[Any, Any, Any], seconds: float) -> Any:
         await asyncio.sleep(seconds)
         return await work
 
     start = chance.choice([(0.0, 0.0), (0.0, 0.004), (0.004, 0.0)])
+    if pair < len(CLEARLY_FIRST):
+        start = CLEARLY_FIRST[pair]
     first, second = asyncio.create_task(delayed(one, start[0])), asyncio.create_task(delayed(other, start[1]))
     await asyncio.wait({first, second})
     return first.result(), second.exception() or second.result()
@@ -156,10 +168,10 @@ async def test_an_agents_message_beside_an_end_is_before_it_or_refused(world: Wo
     """R127."""
     writer, ender, chance = await world.agent("Writer"), await world.agent("Ender"), random.Random(127)
     told = Counter[type]()
-    for _ in range(PAIRS):
+    for pair in range(PAIRS):
         ticket = await world.live_ticket(assignee=writer)
         message = post_comment(Call(writer), ticket.id, body="On its way", channel=Channel.MESSAGING)
-        end, posted = await at_once(chance, end_session(Call(ender), ticket.id), message)
+        end, posted = await at_once(chance, end_session(Call(ender), ticket.id), message, pair=pair)
         assert end.outcome == "ENDED"
         told[type(posted)] += 1
         history = (await world.history(ticket))[3:]
@@ -192,11 +204,11 @@ async def test_a_correction_beside_an_end_is_before_it_or_refused(world: World) 
 async def test_an_end_beside_the_inactivity_timer_wins_for_good(world: World) -> None:
     """R129: the timer was first, and the end says so, or it came too late and changed nothing."""
     chance, told = random.Random(129), Counter[bool]()
-    for _ in range(PAIRS):
+    for pair in range(PAIRS):
         ticket = await world.live_ticket()
         session = await world.session(ticket)
         timer = mark_inactive(Call(world.system), session.id, InactiveReason.NO_REPLY)
-        _, was_first = await at_once(chance, end_session(Call(world.admin), ticket.id), timer)
+        _, was_first = await at_once(chance, end_session(Call(world.admin), ticket.id), timer, pair=pair)
         assert isinstance(was_first, bool)
         told[was_first] += 1
         over = (await world.events(ticket))[3:]
@@ -213,10 +225,10 @@ async def test_an_end_beside_a_reassignment_keeps_both_facts(world: World) -> No
     """R130: each once, in either order."""
     owner, heir, chance = await world.agent("Owner"), await world.agent("Heir"), random.Random(130)
     orders = Counter[tuple[str, ...]]()
-    for _ in range(PAIRS):
+    for pair in range(PAIRS):
         ticket = await world.live_ticket(assignee=owner, status=TicketStatus.OPEN)
         update = update_ticket(Call(world.admin), ticket.id, {"assignee_id": heir.id})
-        end, updated = await at_once(chance, end_session(Call(owner), ticket.id), update)
+        end, updated = await at_once(chance, end_session(Call(owner), ticket.id), update, pair=pair)
         assert (end.outcome, isinstance(updated, BaseException)) == ("ENDED", False)
         orders[tuple((await world.history(ticket))[3:])] += 1
         assert ((await Ticket.get(id=ticket.id)).assignee_id, (await world.session(ticket)).ended_by_id) == (
