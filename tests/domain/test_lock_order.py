@@ -35,9 +35,9 @@ def connected(url: str) -> psycopg.Connection[object]:
 
 
 async def somebody_waits(watch: psycopg.Connection[object]) -> None:
-    """Until a statement waits for a lock."""
+    """Until a statement waits for a lock. One that has waited for too long is tried again, and waits again."""
     waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         while watch.execute(waiting).fetchone() is None:  # noqa: ASYNC110  # nothing in this process knows
             await asyncio.sleep(0.01)
 

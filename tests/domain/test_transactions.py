@@ -41,6 +41,8 @@ from tests.invariants import assert_consistent
 
 T = TypeVar("T")
 Heard = list[tuple[UUID, int]]
+# Whoever needs a lock or a connection that was leaked waits longer than this before he gives up.
+IN_TURN = 4.0
 
 
 @contextmanager
@@ -124,7 +126,7 @@ async def test_an_error_of_the_commit_itself_leaves_nothing(world: World) -> Non
             await unit_of_work(Call(world.admin), promise_in_vain)
         assert heard == []
     assert await world.fingerprint() == before
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(IN_TURN):
         await world.live_ticket()
     await assert_consistent(world)
 
@@ -212,7 +214,7 @@ async def cancelled_at_random(
 async def assert_nothing_is_held(world: World) -> None:
     """No task runs on, no lock and no connection of the pool is kept, and a new unit of work has its turn at once."""
     assert not [task for task in asyncio.all_tasks() if "_tried_again" in repr(task.get_coro())]
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(IN_TURN):
         await world.live_ticket()
     connection: Any = get_connection(WRITER)
     if connection.capabilities.dialect == "sqlite":
@@ -401,7 +403,7 @@ async def test_reads_go_on_beside_a_running_transaction(world: World) -> None:
     task = asyncio.create_task(unit_of_work(Call(world.admin), slow))
     await written.wait()
     try:
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(IN_TURN):
             states = [(await world.session(ticket)).state for _ in range(20)]
     finally:
         go_on.set()

@@ -130,7 +130,7 @@ class MailServer:
 
     @property
     def transport(self) -> Smtp:
-        return Smtp("127.0.0.1", self.port, seconds=2)
+        return Smtp("127.0.0.1", self.port, seconds=10)
 
     async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
