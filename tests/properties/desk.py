@@ -149,7 +149,8 @@ class Desk:
 
     async def answer_offer(self, offer: int, accept: bool, agent: int | None = None) -> None:
         """An offer is accepted or declined by whom it was made to, or tried by somebody else."""
-        found = _chosen(await Offer.filter(account_id=self.world.id).order_by("-created_at", "agent_id"), offer)
+        offers = Offer.filter(account_id=self.world.id).order_by("-created_at", "agent_id", "ticket_id", "id")
+        found = _chosen(await offers, offer)
         if found is None:
             return
         his = next(each for each in self.agents if each.id == found.agent_id)

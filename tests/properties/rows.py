@@ -66,7 +66,8 @@ class Rows:
             {each.conversation_id: each for each in await MessagingSession.filter(account_id=account_id)},
             {each.agent_id: each for each in await AgentAvailability.filter(account_id=account_id)},
             {each.id: each for each in await CapacityRule.filter(account_id=account_id)},
-            await Offer.filter(account_id=account_id).order_by("id"),
+            # Not by their ids alone: those of one broadcast are in no order, and examples are to be the same each time.
+            await Offer.filter(account_id=account_id).order_by("created_at", "ticket_id", "agent_id", "id"),
             await LedgerEntry.filter(account_id=account_id).order_by("agent_id", "sequence"),
             {each.id: each for each in await User.filter(account_id=account_id)},
             {each.id: each for each in await Role.filter(account_id=account_id)},
