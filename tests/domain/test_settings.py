@@ -294,10 +294,13 @@ async def outcome_of_end(by: Actor, ticket: Ticket) -> str:
 
 
 async def test_a_switch_off_comes_wholly_before_or_wholly_after_an_end(world: World) -> None:
-    """R13: three ends and a switch-off at the same moment, in each round with another head start."""
+    """R13: three ends and a switch-off at the same moment, in each round with another head start.
+
+    In the last rounds one is clearly first: the other head starts are no longer than a busy machine's statements.
+    """
     agent = await world.agent()
     seen: set[str] = set()
-    for lead in range(-10, 10):
+    for lead in (*range(-10, 10), -300, 300):
         await world.settings(agents_can_end_sessions=True)
         tickets = [await world.live_ticket() for _ in range(3)]
         ends = [after(lead + number, outcome_of_end(agent, ticket)) for number, ticket in enumerate(tickets)]
