@@ -51,7 +51,7 @@ from domain.transactions import announce_to
 from domain.trigger_runs import retry_triggers, run_triggers
 from execution.engine import Engine, Operation
 from models import utc_now
-from models.database import is_unavailable, opened, pending_migrations
+from models.database import is_passing, is_unavailable, opened, pending_migrations
 from partners.email.addresses import Addresses
 from partners.email.files import Files
 from partners.email.inbound import inbound_endpoint
@@ -94,6 +94,19 @@ class NotSignedIn(Unauthenticated):
     status = 401
 
 
+def outage(error: BaseException) -> Unavailable | None:
+    """What a client is told of when the database went away under his operation: that is no defect of ours.
+
+    A change may have been committed, and only its answer not have been read.
+    """
+    if not is_passing(error):
+        return None
+    log.warning("the database does not answer: %s", error)
+    return Unavailable(
+        "The database does not answer. Try again in a moment; a change with the same idempotencyKey, as it may be made."
+    )
+
+
 def report(error: BaseException, shown: GraphQLError) -> str:
     """Log an internal error once; what the client gets is this id."""
     identifier = uuid4().hex
@@ -110,7 +123,11 @@ class Deskwire:
         self.feeds = LiveFeeds()
         self.presence = LivePresence()
         self.engine = Engine(
-            build_schema(), report=report, introspection=not config.is_production, suggestions=not config.is_production
+            build_schema(),
+            report=report,
+            instead=outage,
+            introspection=not config.is_production,
+            suggestions=not config.is_production,
         )
         self.bell = Bell(_broadcast(config))
         self._tokens: Batches[str, Actor | None] = Batches(_known)

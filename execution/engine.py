@@ -43,10 +43,12 @@ from execution.errors import (
     PARSE_FAILED,
     UNRESOLVED,
     VALIDATION_FAILED,
+    Instead,
     Masks,
     Report,
     RequestError,
     coded,
+    nothing_instead,
 )
 from execution.leaves import Collected, LeafExecutor, shorten
 from execution.limits import Limits, limits_rule
@@ -80,6 +82,7 @@ class Engine:
     introspection  answer __schema and __type
     suggestions    say "Did you mean …" in error messages, which tells the names of the schema
     report         told of each internal exception once; returns the id that the client may quote
+    instead        asked before: what the client is told of in the place of an exception that is no defect
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class Engine:
         schema: strawberry.Schema,
         *,
         report: Report,
+        instead: Instead = nothing_instead,
         limits: Limits = Limits(),  # noqa: B008 (frozen)
         introspection: bool = True,
         suggestions: bool = True,
@@ -101,7 +105,7 @@ class Engine:
         self._suggestions = suggestions
         self._first_rules = [limits_rule(limits)]
         self._rules = _rules(introspection)
-        self._masks = Masks(report)
+        self._masks = Masks(report, instead)
         self._cache: OrderedDict[str, Operations] = OrderedDict()
 
     def prepare(self, query: str, operation_name: str | None) -> Operation:

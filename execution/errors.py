@@ -24,6 +24,13 @@ ENCOUNTERED = re.compile(r", but encountered error '.*'; found: ", re.DOTALL)
 Report = Callable[[BaseException, GraphQLError], str]
 """Logs an internal exception and returns the id under which it can be found."""
 
+Instead = Callable[[BaseException], Exception | None]
+"""The exception that a client is told of in the place of this one: what went wrong is no defect. None where it is."""
+
+
+def nothing_instead(error: BaseException) -> None:
+    """Every exception that is not meant for clients is a defect."""
+
 
 class RequestError(Exception):
     """Nothing was executed: the request was malformed, invalid or refused. `errors` says why."""
@@ -52,23 +59,30 @@ def _without_parser(message: str) -> str:
 class Masks:
     """Formats errors. What is not meant for clients is reported, and replaced by an apology and an id."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, instead: Instead = nothing_instead) -> None:
         self._report = report
+        self._instead = instead
 
     def formatted(self, errors: Iterable[GraphQLError]) -> list[dict[str, Any]]:
         """Return the errors as the client may see them. One exception in many places is reported once."""
-        ids: dict[int, str] = {}
-        return [self._formatted(error, ids) for error in errors]
+        told: dict[int, tuple[str, dict[str, Any]]] = {}
+        return [self._formatted(error, told) for error in errors]
 
-    def _formatted(self, error: GraphQLError, ids: dict[int, str]) -> dict[str, Any]:
+    def _formatted(self, error: GraphQLError, told: dict[int, tuple[str, dict[str, Any]]]) -> dict[str, Any]:
         if extensions := _public(error):
             return _entry(error, error.message, extensions)
         cause = _cause(error)
         if _is_coercion(cause):
             return _entry(error, _without_parser(error.message), {"code": BAD_USER_INPUT})
-        if id(cause) not in ids:
-            ids[id(cause)] = self._report(cause, error)
-        return _entry(error, APOLOGY, {"code": INTERNAL, "id": ids[id(cause)]})
+        if id(cause) not in told:
+            told[id(cause)] = self._told(cause, error)
+        return _entry(error, *told[id(cause)])
+
+    def _told(self, cause: BaseException, error: GraphQLError) -> tuple[str, dict[str, Any]]:
+        instead = self._instead(cause)
+        if instead is not None:
+            return str(instead), {**extensions_of(instead), "code": code_of(instead)}
+        return APOLOGY, {"code": INTERNAL, "id": self._report(cause, error)}
 
 
 def code_of(error: BaseException) -> str | None:
