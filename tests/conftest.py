@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from starlette.applications import Starlette
 
 from deskwire.app import create_app
@@ -18,6 +19,10 @@ from tests.brokers import Breakable, Redis, breakable_postgres, redis_url
 from tests.client import Client
 from tests.databases import Postgres, Sqlite, postgres_server
 from tests.factories import World
+
+# A busy machine may take long for an example, or for making one up: neither says anything of us.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 SignIn = Callable[[Actor], Awaitable[Client]]
 
