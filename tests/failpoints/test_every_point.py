@@ -53,11 +53,15 @@ class Listener:
         while not self.heard or self.heard[-1] < position:
             self.take(socket)
 
-    def take_all(self, socket: ClientConnection) -> None:
-        """Whatever comes until the connection breaks, or nothing comes for a while."""
+    def take_all(self, socket: ClientConnection, quiet: float = 0.2) -> None:
+        """Whatever comes until the connection breaks, or nothing comes for so many seconds."""
         with contextlib.suppress(TimeoutError, *BROKEN):
             while True:
-                self.take(socket, 0.2)
+                self.take(socket, quiet)
+
+    def take_to_its_end(self, socket: ClientConnection) -> None:
+        """Whatever comes from a server that is about to die: who hung up earlier might keep it from that."""
+        self.take_all(socket, 10)
 
 
 def asked(server: ForkedServer, token: str, document: str, **variables: Any) -> dict[str, Any]:
@@ -87,7 +91,7 @@ def die_within_the_call(server: ForkedServer, change: Change, listener: Listener
         hear(socket)  # the pong: he listens by now
         answered = call(server, change)
         assert not answered or point in ("before_publish", "after_publish")
-        listener.take_all(socket)
+        listener.take_to_its_end(socket)
 
 
 def die_after_the_call(server: ForkedServer, change: Change, listener: Listener, point: str) -> None:
@@ -97,7 +101,7 @@ def die_after_the_call(server: ForkedServer, change: Change, listener: Listener,
         server.signal(signal.SIGTERM)
         return
     with contextlib.suppress(*BROKEN), listener.listening() as socket:
-        listener.take_all(socket)
+        listener.take_to_its_end(socket)
 
 
 @pytest.mark.parametrize("point", POINTS)
