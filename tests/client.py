@@ -15,6 +15,8 @@ from deskwire.development import operations_of
 
 CONTRACT = Path(__file__).parent / "contract"
 PROTOCOL = "graphql-transport-ws"
+# For what comes at once, on a machine that has much else to do.
+PATIENCE = 20.0
 
 
 def contract() -> dict[str, str]:
@@ -121,7 +123,7 @@ class Socket:
             await self._accepted()
             yield
             await self._to_server.put({"type": "websocket.disconnect", "code": 1000})
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 await server
         finally:
             server.cancel()
@@ -139,7 +141,7 @@ class Socket:
     async def say_text(self, text: str) -> None:
         await self._to_server.put({"type": "websocket.receive", "text": text})
 
-    async def hear(self, timeout: float = 5.0) -> dict[str, Any]:
+    async def hear(self, timeout: float = PATIENCE) -> dict[str, Any]:
         """The next message. Raises Closed, TimeoutError."""
         async with asyncio.timeout(timeout):
             frame = await self._from_server.get()
@@ -172,7 +174,7 @@ class Stream:
         self.socket = socket
         self.identifier = identifier
 
-    async def next(self, timeout: float = 5.0) -> dict[str, Any]:
+    async def next(self, timeout: float = PATIENCE) -> dict[str, Any]:
         """The next item: what is inside of data's one field. Raises Refused, StopAsyncIteration, TimeoutError."""
         message = await self.socket.hear(timeout)
         while message["type"] == "ping":

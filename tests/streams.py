@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from subscriptions.streaming import ABORT
-from tests.client import OPERATIONS
+from tests.client import OPERATIONS, PATIENCE
 
 SENT_EVENTS = "text/event-stream"
 MULTIPART = "multipart/mixed;subscriptionSpec=1.0, application/json"
@@ -103,7 +103,7 @@ class Streamed:
             await self._begun()
             yield self
             self._left.set()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 await server
         finally:
             server.cancel()
@@ -133,12 +133,12 @@ class Streamed:
         self.aborted = True
 
     async def _begun(self) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             start = await self._pieces.get()
         self.status = start["status"]
         self.headers = {name.decode(): value.decode() for name, value in start["headers"]}
 
-    async def piece(self, timeout: float = 5.0) -> bytes:
+    async def piece(self, timeout: float = PATIENCE) -> bytes:
         """The next bytes of the body, as the application sent them. Raises Completed at its end, TimeoutError."""
         async with asyncio.timeout(timeout):
             frame = await self._pieces.get()
@@ -157,7 +157,7 @@ class Streamed:
                 break
         return found
 
-    async def next(self, timeout: float = 5.0) -> dict[str, Any]:
+    async def next(self, timeout: float = PATIENCE) -> dict[str, Any]:
         """The next result. Raises Completed, TimeoutError."""
         while not self._results:
             if self._completed:
@@ -177,7 +177,7 @@ class Streamed:
         """Wait for a sign of life."""
         before = self._reading.beats
         while self._reading.beats == before:
-            await self._read(5.0)
+            await self._read(PATIENCE)
 
     async def item(self) -> dict[str, Any]:
         """What is inside of data's one field. Raises Completed, TimeoutError."""

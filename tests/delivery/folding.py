@@ -111,7 +111,7 @@ class Follower:
         if self.stream is None:
             client = await self.stage.client(self.actor)
             self.connection = client.listening("Inbox", filter=self.filter, after=self.cursor)
-            before = self.stage.feeds()
+            before = self.stage.listeners()
             self.stream = await self.connection.__aenter__()
             await self.stage.until_attached(before)
 

@@ -16,6 +16,7 @@ from domain.transactions import Call, Transaction, unit_of_work
 from models import Account, EventType, Ticket
 from schema.ids import encode_id
 from subscriptions.hub import Hub
+from subscriptions.messages import PING
 from tests.client import OPERATIONS, Client, Refused, Stream
 from tests.conftest import SignIn
 from tests.factories import World
@@ -62,8 +63,13 @@ class Stage:
         return sum(len(cohort.members) for tail in self.hub._tails.values() for cohort in tail.index)
 
     def listeners(self) -> int:
-        """How many streams, of the log or of signals, are attached."""
-        return self.feeds() + sum(map(len, self.hub._signals.values()))
+        """How many streams, of the log or of signals, have been taken on.
+
+        Also those that are behind: one that is attached falls behind and comes back whenever its access changes.
+        """
+        people = [callers for tail in self.hub._tails.values() for callers in tail.callers._by_user.values()]
+        of_the_log = sum(len(caller.members) for callers in people for caller in callers)
+        return of_the_log + sum(map(len, self.hub._signals.values()))
 
     async def settled(self) -> None:
         """Wait until every stream has been sent all that has happened so far."""
@@ -78,7 +84,10 @@ class Stage:
         await self.settled()
         for stream in streams:
             heard = stream.socket._from_server
-            assert heard.empty(), f"unexpected: {heard.get_nowait()}"
+            while not heard.empty():
+                frame = heard.get_nowait()
+                # A socket that has been there for a while is pinged.
+                assert frame.get("text") == PING.decode(), f"unexpected: {frame}"
 
     async def client(self, actor: Actor) -> Client:
         if actor.id not in self.clients:
