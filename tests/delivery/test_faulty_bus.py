@@ -16,7 +16,7 @@ from subscriptions.bus.faulty import BadFaults, Faults, Faulty
 CHANNEL = "test"
 
 
-async def carried(faults: Faults, messages: list[str], quiet: float = 0.4) -> list[str]:
+async def carried(faults: Faults, messages: list[str], quiet: float = 1.0) -> list[str]:
     """What arrives of these until nothing more has come for so many seconds."""
     bus = Bus(backend=Faulty(MemoryBackend("memory://"), faults))
     await bus.connect()
