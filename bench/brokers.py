@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import tempfile
 import time
@@ -11,6 +10,8 @@ from contextlib import contextmanager
 from importlib import import_module
 
 import redis
+
+from tests.server.system import kept
 
 START_SECONDS = 10
 # The wheel with the server in it; it has no types.
@@ -21,7 +22,8 @@ class Redis:
     """A Redis server. Nothing of it is kept."""
 
     def __init__(self) -> None:
-        self.port = _free_port()
+        self._keeper = kept()
+        self.port: int = self._keeper.getsockname()[1]
         self.version = f"Redis {_version()}"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -61,16 +63,9 @@ def redis_server() -> Iterator[Redis]:
             yield server
         finally:
             server.stop()
+            server._keeper.close()
 
 
 def _version() -> str:
     said = subprocess.run([REDIS, "--version"], capture_output=True, text=True).stdout
     return next((word.removeprefix("v=") for word in said.split() if word.startswith("v=")), "?")
-
-
-def _free_port() -> int:
-    # Redis takes no port 0 as "any": somebody else could take this one meanwhile, and then the start says so.
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -81,11 +81,13 @@ class ForkedServer(Server):
         """The exit status. A fork that does not end in time is killed, and AssertionError raised."""
         status = self._forks.ask(wait=self._pid, seconds=timeout)
         self._pid = 0
+        self._keep_port()
         return status
 
     def close(self) -> None:
         if self._pid:
             self.kill()
+        self._let_port_go()
 
 
 def main() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,14 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from tests.client import OPERATIONS, PROTOCOL
+from tests.server.system import kept
 
 CHECKOUT = Path(__file__).parents[2]
 KEY = "a key of the tests, long enough to be one"
 # How many processes run at once where a test asks for several.
 AT_ONCE = 4
+# For how long a request is waited for: as long as a busy machine may need.
+PATIENCE = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class Server:
         self.port = 0
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
+        self._keeper: socket.socket | None = None
 
     @property
     def address(self) -> str:
@@ -141,7 +146,20 @@ class Server:
     def wait(self, timeout: float = 10) -> int:
         """The exit status. Raises subprocess.TimeoutExpired."""
         assert self._process is not None
-        return self._process.wait(timeout)
+        status = self._process.wait(timeout)
+        self._keep_port()
+        return status
+
+    def _keep_port(self) -> None:
+        """Until `close`: what starts meanwhile must not be given it."""
+        if self._keeper is None and self.port:
+            with suppress(OSError):  # workers that outlive their supervisor for a moment still listen on it
+                self._keeper = kept(self.port)
+
+    def _let_port_go(self) -> None:
+        if self._keeper is not None:
+            self._keeper.close()
+            self._keeper = None
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
@@ -155,11 +173,13 @@ class Server:
         """Whatever happened: leave nothing running."""
         if self.is_running:
             self.kill()
+        self._let_port_go()
 
     def post(self, token: str, operation: str, **variables: Any) -> dict[str, Any]:
         """The data of an operation of the contract."""
         body = {"query": OPERATIONS[operation], "variables": variables}
-        answer = httpx.post(f"{self.address}/graphql", json=body, headers={"Authorization": f"Bearer {token}"}).json()
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = httpx.post(f"{self.address}/graphql", json=body, headers=headers, timeout=PATIENCE).json()
         assert "errors" not in answer, answer
         data: dict[str, Any] = answer["data"]
         return data
@@ -172,6 +192,11 @@ class Server:
             say(socket, {"type": "connection_init", "payload": {"authorization": f"Bearer {token}"}})
             assert hear(socket)["type"] == "connection_ack"
             yield socket
+
+
+def is_ready(address: str) -> bool:
+    """Whether it takes work now. A busy machine may not answer a probe of the database in time, once."""
+    return httpx.get(f"{address}/readyz", timeout=PATIENCE).status_code == 200
 
 
 def say(socket: ClientConnection, message: dict[str, Any]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 
@@ -36,9 +36,14 @@ def is_running(pid: int) -> bool:
 def peer_of(connection: socket.socket, processes: set[int]) -> int:
     """Which of these processes has the other end of a connection on this machine."""
     mine, theirs = connection.getsockname()[1], connection.getpeername()[1]
-    ends = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
-    inode = next(end[9] for end in ends if (_port(end[1]), _port(end[2])) == (theirs, mine))
-    return next(pid for pid in processes if f"socket:[{inode}]" in _open_files(pid))
+    for _ in range(20):  # the table is read piece by piece while others change it: an end may be missing in it
+        ends = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+        inodes = [end[9] for end in ends if (_port(end[1]), _port(end[2])) == (theirs, mine)]
+        for pid in processes:
+            if any(f"socket:[{inode}]" in _open_files(pid) for inode in inodes):
+                return pid
+        time.sleep(0.05)
+    raise AssertionError("nobody has the other end")
 
 
 def _port(address: str) -> int:
@@ -46,18 +51,39 @@ def _port(address: str) -> int:
 
 
 def _open_files(pid: int) -> set[str]:
-    return {os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir() if each.is_symlink()}
+    found = set()
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            found.add(os.readlink(each))
+    return found
 
 
-def free_ports(count: int) -> int:
-    """The first of so many neighbouring ports that were free just now."""
+def kept(port: int = 0) -> socket.socket:
+    """Keeps a port of this machine, or a free one: the system gives it to nobody who asks for any.
+
+    Whoever names it, and allows the reuse of addresses as servers do, listens on it all the same.
+    """
+    keeper = socket.socket()
+    try:
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        keeper.bind(("127.0.0.1", port))
+    except BaseException:
+        keeper.close()
+        raise
+    return keeper
+
+
+@contextmanager
+def kept_ports(count: int) -> Iterator[int]:
+    """The first of so many neighbouring ports, kept for who will listen there."""
     for _ in range(100):
-        with ExitStack() as held:
+        with ExitStack() as stack:
             try:
-                first = held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+                first: int = stack.enter_context(kept()).getsockname()[1]
                 for port in range(first + 1, first + count):
-                    held.enter_context(socket.create_server(("127.0.0.1", port)))
+                    stack.enter_context(kept(port))
             except (OSError, OverflowError):
                 continue
-            return int(first)
+            yield first
+            return
     raise AssertionError("no neighbouring ports are free")

@@ -25,7 +25,8 @@ from domain.transactions import Call
 from models import BotKind, Control, OutboundCall, User, utc_now
 from tests.bots import partner, put_in_front, said_in, session_of, ticket_of, writes
 from tests.factories import World
-from tests.server.beside import free_port, served
+from tests.server.beside import served
+from tests.server.system import kept_ports
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "bots.md"
 
@@ -38,14 +39,15 @@ def program() -> str:
 @contextmanager
 def running(**environment: str) -> Iterator[str]:
     """The address of the guide's bot, as a process of its own."""
-    port = str(free_port())
-    process = subprocess.Popen([sys.executable, "-c", program()], env=os.environ | environment | {"PORT": port})
-    try:
-        _wait_for(int(port))
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
+    with kept_ports(1) as port:
+        settings = environment | {"PORT": str(port)}
+        process = subprocess.Popen([sys.executable, "-c", program()], env=os.environ | settings)
+        try:
+            _wait_for(port)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(10)
 
 
 def _wait_for(port: int) -> None:
@@ -84,7 +86,8 @@ async def test_the_bot_of_the_guide_answers_and_hands_off(world: World, app: Sta
     sent = await writes(customer, "Hello?")
     await writes(customer, "A human, please")
     assert await answer_messages() == 2
-    hello, human = await OutboundCall.all().order_by("id")
+    calls = {call.body["message"]["body"]: call for call in await OutboundCall.all()}
+    hello, human = calls["Hello?"], calls["A human, please"]
     async with served(app) as api:
         with running(DESKWIRE_API=api, DESKWIRE_TOKEN=token.secret, BOT_SECRET=saved.secret) as address:
             assert await deliver(hello, address, "another secret") == 401

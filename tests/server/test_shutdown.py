@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import subprocess
@@ -18,14 +19,16 @@ import orjson
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from deskwire.serving.server import DEADLINE_SECONDS
 from tests.client import OPERATIONS
 from tests.databases import plain_connection
 from tests.server.conftest import Start
 from tests.server.process import CHECKOUT, KEY, Server, command, environment, hear, say, subscribe
 from tests.server.stage import Stage, staged
-from tests.server.system import eventually, free_ports
+from tests.server.system import eventually, kept_ports
 
-LIMIT = 20.0
+# 20 seconds, and what a busy machine needs to end a process and to tell of it.
+LIMIT = 25.0
 STALLED = 4
 # How long a test waits for what should be there at once.
 SOON = 5.0
@@ -73,14 +76,14 @@ def send(server: Server, token: str, body: str) -> httpx.Response:
 
 def test_without_clients_it_is_gone_at_once(server: Server) -> None:
     server.signal(signal.SIGTERM)
-    assert ended(server, 3) == 0
+    assert ended(server, SOON) == 0
 
 
 def test_an_idle_connection_does_not_hold_it_up(server: Server) -> None:
     with socket.create_connection(("127.0.0.1", server.port)), httpx.Client(base_url=server.address) as kept:
         assert kept.get("/livez").status_code == 200
         server.signal(signal.SIGTERM)
-        assert ended(server, 3) == 0
+        assert ended(server, SOON) == 0
 
 
 def test_a_mutation_in_flight_is_finished_and_answered(url: str, start: Start) -> None:
@@ -92,7 +95,7 @@ def test_a_mutation_in_flight_is_finished_and_answered(url: str, start: Start) -
     with ThreadPoolExecutor(1) as pool:
         other.execute(statement)
         sent = pool.submit(send, server, stage.customer, "in flight")
-        time.sleep(0.5)
+        assert eventually(lambda: under_way(server))
         server.signal(signal.SIGTERM)
         assert eventually(lambda: not accepts(server))
         assert not sent.done()
@@ -102,6 +105,14 @@ def test_a_mutation_in_flight_is_finished_and_answered(url: str, start: Start) -
     assert payload["userErrors"] == []
     assert payload["message"]["body"] == "in flight"
     assert ended(server) == 0
+
+
+def under_way(server: Server, operations: str = "") -> bool:
+    """Whether the server has begun with a request of somebody else. `operations`: where it tells, if elsewhere."""
+    told = httpx.get(f"{operations or server.address}/metrics", timeout=LIMIT).text
+    found = re.search(r"^deskwire_http_requests_under_way (\S+)", told, re.MULTILINE)
+    assert found
+    return float(found[1]) > (0 if operations else 1)  # this one is under way there, too
 
 
 def accepts(server: Server) -> bool:
@@ -235,13 +246,13 @@ UPLOAD = (
 )
 
 
-def uploading(server: Server, stage: Stage) -> socket.socket:
-    """A connection on which the first part of an upload was sent."""
+def uploading(server: Server, stage: Stage, operations: str = "") -> socket.socket:
+    """A connection on which the first part of an upload was sent, and the server has begun with it."""
     line = socket.create_connection(("127.0.0.1", server.port), timeout=LIMIT)
     length = sum(map(len, UPLOAD))
     start = head("/attachments", stage.customer, content_type="multipart/form-data; boundary=b", content_length=length)
     line.sendall(start + UPLOAD[0])
-    time.sleep(0.3)
+    assert eventually(lambda: under_way(server, operations))
     return line
 
 
@@ -274,17 +285,18 @@ def test_a_second_signal_ends_it_at_once(server: Server, stage: Stage) -> None:
         server.signal(signal.SIGTERM)
         assert eventually(lambda: not accepts(server))
         server.signal(signal.SIGTERM)
-        assert ended(server, 2) == -signal.SIGTERM
+        assert ended(server, SOON) == -signal.SIGTERM
 
 
 def test_operations_are_told_while_it_drains(sqlite_url: str, stage: Stage, start: Start) -> None:
     """Readiness says 503 and liveness 200 until the end, on the port that is not closed."""
-    port = free_ports(1)
-    server = start(sqlite_url, env="production", secret_key=KEY, email_inbound_key=KEY, operations_port=str(port))
+    with kept_ports(1) as port:
+        settings = {"env": "production", "secret_key": KEY, "email_inbound_key": KEY, "operations_port": str(port)}
+        server = start(sqlite_url, **settings)
     operations = f"http://127.0.0.1:{port}"
-    assert httpx.get(f"{operations}/readyz").json()["status"] == "ready"
+    assert eventually(lambda: httpx.get(f"{operations}/readyz").json()["status"] == "ready")
     assert httpx.get(f"{server.address}/metrics").status_code == 404
-    with uploading(server, stage) as line:
+    with uploading(server, stage, operations) as line:
         server.signal(signal.SIGTERM)
         assert eventually(lambda: not accepts(server))
         assert httpx.get(f"{operations}/readyz").status_code == 503
@@ -314,6 +326,7 @@ sys.exit(main(["serve", "--port", "0"]))
 @pytest.mark.parametrize("hang", ["await asyncio.sleep(1000)", "time.sleep(1000)"], ids=["streams", "loop"])
 def test_whatever_hangs_it_has_a_deadline(sqlite_url: str, hang: str) -> None:
     """Streams that do not drain; and a loop that does nothing any more."""
+    assert DEADLINE_SECONDS < 20
     process = subprocess.Popen(
         [*command()[:1], "-c", HANGING.format(hang=hang)],
         cwd=CHECKOUT,
