@@ -62,7 +62,7 @@ def test_a_database_that_cannot_be_used_is_said(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("This is a text, and no database. " * 40)
     cases: dict[str, tuple[partial[Done], list[str]]] = {
         "nobody there": (
-            partial(deskwire, "postgres://me:hidden@127.0.0.1:1/desk", "migrate", timeout=15),
+            partial(deskwire, "postgres://me:hidden@127.0.0.1:1/desk", "migrate"),
             ["127.0.0.1:1/desk", "Is it running", "DESKWIRE_DATABASE_URL"],
         ),
         "a folder": (partial(deskwire, f"sqlite://{tmp_path}", "migrate"), ["is no file", "DESKWIRE_DATABASE_URL"]),
@@ -141,20 +141,26 @@ def test_a_port_that_cannot_be_had_is_said(sqlite_url: str) -> None:
     assert refused(taken, "127.0.0.1:70000", "--port")
 
 
-def test_tokens_are_for_those_who_are_there(sqlite_url: str) -> None:
+@pytest.fixture(scope="module")
+def staged_url(sqlite_url: str) -> str:
+    """With an account in it."""
     staged(sqlite_url)
+    return sqlite_url
+
+
+def test_tokens_are_for_those_who_are_there(staged_url: str) -> None:
     account, user = together(
         [
-            partial(deskwire, sqlite_url, "token", "--account", "nobody", "--user", "ada@acme.example"),
-            partial(deskwire, sqlite_url, "token", "--account", SLUG, "--user", "nobody@acme.example"),
+            partial(deskwire, staged_url, "token", "--account", "nobody", "--user", "ada@acme.example"),
+            partial(deskwire, staged_url, "token", "--account", SLUG, "--user", "nobody@acme.example"),
         ]
     )
     assert refused(account, "no account 'nobody'", f"There are: {SLUG}")
     assert refused(user, "'nobody@acme.example'", "ada@acme.example")
 
 
-def test_a_token_is_printed_alone(sqlite_url: str) -> None:
-    done = deskwire(sqlite_url, "token", "--account", SLUG, "--user", "ada@acme.example")
+def test_a_token_is_printed_alone(staged_url: str) -> None:
+    done = deskwire(staged_url, "token", "--account", SLUG, "--user", "ada@acme.example")
     assert done.status == 0
     assert re.fullmatch(r"dw_[0-9a-f]{32}_[0-9a-f]{64}\n", done.out)
 

@@ -48,7 +48,8 @@ def again(url: str, first: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def server(url: str, start: Start, first: dict[str, Any]) -> Server:
+def server(url: str, start: Start, again: dict[str, Any]) -> Server:
+    """After the second run, which must find nothing changed: a server ends what is over."""
     return start(url)
 
 
