@@ -211,9 +211,10 @@ class Author:
     ticket: str
     written: list[str] = field(default_factory=list)
 
-    async def write_on(self) -> None:
+    async def write_on(self, enough: asyncio.Event) -> None:
+        """Until then, and what was begun is finished: half a request would be written for us, and not for others."""
         async with httpx.AsyncClient(headers={"Authorization": f"Bearer {self.token}"}, timeout=PATIENCE) as http:
-            while True:
+            while not enough.is_set():
                 await self._write(http, f"note {len(self.written)}")
                 await asyncio.sleep(0.2)
 
@@ -255,14 +256,15 @@ async def besieged(attacker: Attacker, author: Author) -> int:
         witness(author.server, author.token, author.ticket) as first,
         witness(author.server, author.token, author.ticket) as second,
     ):
-        writing = asyncio.create_task(author.write_on())
+        enough = asyncio.Event()
+        writing = asyncio.create_task(author.write_on(enough))
         await attacker.attack(kind.session(SEED, 0) for kind in KINDS.values())
         before = resident(pid)
         rounds = -(-SESSIONS // len(KINDS))
         await attacker.attack(kind.session(SEED, 1 + number) for number in range(rounds) for kind in KINDS.values())
         grown = resident(pid) - before
-        writing.cancel()
-        await asyncio.wait([writing])
+        enough.set()
+        await writing
         await _all_heard(author, first, second)
         return grown
 
