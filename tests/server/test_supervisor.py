@@ -18,7 +18,8 @@ from deskwire.serving.workers import Command, Supervisor
 from tests.server.system import is_running
 
 SERVES = (
-    "import os, sys, time; os.write({line}, b'.'); open({path!r}, 'a').write(f'{{os.getpid()}} {{time.time()}}\\n')"
+    "import os, sys, time; os.write({line}, b'.'); "
+    "open({path!r}, 'a').write(f'{{os.getpid()}} {{time.monotonic()}}\\n')"
 )
 
 
@@ -48,8 +49,11 @@ def lines(path: Path) -> list[list[str]]:
 
 
 async def test_a_worker_that_keeps_ending_is_started_after_growing_pauses(tmp_path: Path) -> None:
-    path = tmp_path / "starts"
-    async with running(1, program(path, "time.sleep(0.1); sys.exit(3)")) as task:
+    path, complete = tmp_path / "starts", tmp_path / "complete"
+    # Who ends before the supervisor has seen it serve has met what is wrong for all.
+    waiting = f"while not os.path.exists({str(complete)!r}): time.sleep(0.01)"
+    async with running(1, program(path, f"{waiting}\ntime.sleep(0.1); sys.exit(3)")) as task:
+        complete.touch()
         while len(lines(path)) < 6:  # noqa: ASYNC110  # programs tell by a file
             await asyncio.sleep(0.05)
         assert not task.done()
@@ -73,7 +77,8 @@ async def test_a_worker_that_does_not_end_is_killed(tmp_path: Path, monkeypatch:
 
 async def test_a_worker_that_hangs_is_killed_and_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the one: the other goes on beating."""
-    monkeypatch.setattr(workers, "SILENT_SECONDS", 1.0)
+    # Long enough for the other one to start meanwhile.
+    monkeypatch.setattr(workers, "SILENT_SECONDS", 3.0)
     path = tmp_path / "starts"
 
     def command(index: int, line: int) -> list[str]:

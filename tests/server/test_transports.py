@@ -214,6 +214,7 @@ async def test_a_stalled_reader_is_closed_under_any_server(
             async with asyncio.timeout(20):
                 while len(app.state.deskwire.connections):  # noqa: ASYNC110  # it does not tell
                     await asyncio.sleep(0.05)
+            monkeypatch.undo()  # who reads is not to be taken for one who stalls, however slow the machine is
             again = WebSocket.following(port, token, "TicketActivity", ticketId=desk.ticket_id, after=stalled.cursor)
             async with again as socket:
                 assert [await socket.number() for _ in numbers] == numbers
@@ -240,4 +241,6 @@ async def test_a_stalled_response_is_dropped_without_a_word(
                     await asyncio.sleep(0.05)
             with pytest.raises(Gone, match="1006"):
                 await stalled.end()
-    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+    # Of ours and the server's: what asyncio finds in the rubbish of an earlier test is none of this one.
+    logged = [record for record in caplog.records if record.name.startswith(("uvicorn", "deskwire"))]
+    assert not [record for record in logged if record.levelno >= logging.ERROR]
