@@ -31,7 +31,8 @@ class Nemesis:
         """Everything planned, spread over the time; everything runs again in the end."""
         cutting = asyncio.create_task(self._cut())
         try:
-            await self._break(self.faults.planned(self.chance), seconds)
+            # Connections are cut to the end of the time, also where nothing else is planned.
+            await asyncio.gather(self._break(self.faults.planned(self.chance), seconds), asyncio.sleep(seconds))
         finally:
             cutting.cancel()
             await asyncio.gather(cutting, return_exceptions=True)
