@@ -14,7 +14,6 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml  # type: ignore[import-untyped]
 from packaging.requirements import Requirement
@@ -23,6 +22,8 @@ from packaging.specifiers import SpecifierSet
 from deskwire.cli import parser
 from deskwire.config import DEVELOPMENT_KEY, BadConfiguration, check_workers, load
 from tests.architecture.source import CHECKOUT, PACKAGES
+from tests.server.process import is_ready
+from tests.server.system import eventually
 
 CONTAINERFILE = (CHECKOUT / "Containerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((CHECKOUT / "compose.yaml").read_text())
@@ -145,7 +146,7 @@ def test_what_it_copies_is_enough(tmp_path: Path) -> None:
         assert serving.stderr is not None
         (address,) = re.findall(r"http://\S+", serving.stderr.readline())
         try:
-            assert httpx.get(f"{address}/readyz", timeout=10).status_code == 200
+            assert eventually(lambda: is_ready(address))
         finally:
             serving.terminate()
         assert serving.wait(20) == 0

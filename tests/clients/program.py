@@ -17,7 +17,8 @@ import orjson
 from tests.client import OPERATIONS
 from tests.clients.installed import CHECKOUT, FOLDER, node
 
-PATIENCE = 30.0
+# Longer than a library waits between two attempts.
+PATIENCE = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ from tests.streams import SENT_EVENTS
 SOCKETS, STALLED, RESPONSES, STALLED_RESPONSES, SLOW_SENDERS = 190, 10, 10, 3, 5
 # More than the system keeps for one who does not read.
 FLOOD = 4_000
-LIMIT = 20.0
+# 20 seconds, and what a busy machine needs to end a process and to tell of it.
+LIMIT = 25.0
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 

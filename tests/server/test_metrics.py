@@ -14,8 +14,9 @@ from deskwire.config import Config
 from deskwire.metrics import Metrics
 from subscriptions.counts import Distribution
 from tests.server.conftest import Start
-from tests.server.process import CHECKOUT, Server
+from tests.server.process import CHECKOUT, PATIENCE, Server
 from tests.server.stage import Stage, staged
+from tests.server.system import eventually
 
 GUIDE = CHECKOUT / "docs" / "guides" / "from-one-machine-to-many.md"
 ROW = re.compile(r"^\| `(deskwire_\w+)(?:\{(\w+)\})?` \| (\w+) \| (.+) \|$", re.MULTILINE)
@@ -63,9 +64,9 @@ def test_requests_and_mutations_are_counted(server: Server, stage: Stage, url: s
 
 
 def test_the_state_of_the_process_is_told(server: Server, url: str) -> None:
+    assert eventually(lambda: scraped(server)["deskwire_database_up", ""] == 1)
     told = scraped(server)
-    assert told["deskwire_database_up", ""] == 1
-    assert 0 < told["deskwire_database_probe_seconds", ""] < 1
+    assert 0 < told["deskwire_database_probe_seconds", ""] < PATIENCE
     assert told["deskwire_stopping", ""] == 0
     assert told["deskwire_jobs_failing", ""] == 0
     assert told["process_resident_memory_bytes", ""] > 10_000_000
