@@ -11,7 +11,7 @@ from importlib import import_module
 
 import redis
 
-from tests.server.system import kept
+from tests.ports import kept
 
 START_SECONDS = 10
 # The wheel with the server in it; it has no types.

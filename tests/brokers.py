@@ -25,7 +25,7 @@ from redis.exceptions import TimeoutError as NoAnswer
 
 from models.database import postgres_parameters
 from tests.databases import Postgres
-from tests.ports import HeldPort
+from tests.ports import kept
 
 PASSWORD = "s3cret/word"
 QUOTED = "s3cret%2Fword"
@@ -73,8 +73,8 @@ class Redis:
     """A redis-server of one's own on a TCP port, which keeps the port from start to start."""
 
     def __init__(self) -> None:
-        self._place = HeldPort()
-        self._port = self._place.number
+        self._keeper = kept()
+        self._port: int = self._keeper.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"redis://:{QUOTED}@127.0.0.1:{self._port}/3"
         self.refused_url = f"redis://:wrong@127.0.0.1:{self._port}/3"
@@ -88,7 +88,7 @@ class Redis:
             yield redis
         finally:
             redis.down()
-            redis._place.close()
+            redis._keeper.close()
 
     def up(self) -> None:
         assert self._process is None

@@ -39,7 +39,7 @@ def user_id(actor: Actor) -> str:
     return encode_id("User", actor.id)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait until it holds. Fails with TimeoutError."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  # what is waited for cannot tell

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ import pytest
 from tests.conftest import BACK_ENDS
 from tests.databases import Postgres, Sqlite
 from tests.failpoints.forking import ForkedServer, Forker, forker
-from tests.ports import HeldPort
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +30,5 @@ def url(request: pytest.FixtureRequest) -> Iterator[str]:
 def server(forks: Forker, url: str, tmp_path: Path) -> Iterator[ForkedServer]:
     """Not started. It has no jobs: they would go past the points, too."""
     made = ForkedServer(forks, url, tmp_path, jobs="false", poll_seconds="0.2")
-    with closing(HeldPort()) as place:
-        made.port = place.number
-        yield made
-        made.close()
+    yield made
+    made.close()

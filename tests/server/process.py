@@ -22,7 +22,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from tests.client import OPERATIONS, PROTOCOL
-from tests.server.system import kept
+from tests.ports import kept
 
 CHECKOUT = Path(__file__).parents[2]
 KEY = "a key of the tests, long enough to be one"

@@ -25,8 +25,8 @@ from domain.transactions import Call
 from models import BotKind, Control, OutboundCall, User, utc_now
 from tests.bots import partner, put_in_front, said_in, session_of, ticket_of, writes
 from tests.factories import World
+from tests.ports import kept_ports
 from tests.server.beside import served
-from tests.server.system import kept_ports
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "bots.md"
 

@@ -22,10 +22,11 @@ from websockets.exceptions import ConnectionClosed
 from deskwire.serving.server import DEADLINE_SECONDS
 from tests.client import OPERATIONS
 from tests.databases import plain_connection
+from tests.ports import kept_ports
 from tests.server.conftest import Start
 from tests.server.process import CHECKOUT, KEY, Server, command, environment, hear, say, subscribe
 from tests.server.stage import Stage, staged
-from tests.server.system import eventually, kept_ports
+from tests.server.system import eventually
 
 # 20 seconds, and what a busy machine needs to end a process and to tell of it.
 LIMIT = 25.0

@@ -19,6 +19,7 @@ from websockets.sync.client import ClientConnection
 
 from tests.brokers import Redis
 from tests.databases import Postgres, Sqlite
+from tests.ports import kept_ports
 from tests.server.conftest import Start
 from tests.server.process import (
     CHECKOUT,
@@ -33,7 +34,7 @@ from tests.server.process import (
     subscribe,
 )
 from tests.server.stage import Stage, staged
-from tests.server.system import children, eventually, is_running, kept_ports, peer_of
+from tests.server.system import children, eventually, is_running, peer_of
 
 WORKERS = 2
 # For the end of all. A worker that has just been started learns of it when Python has loaded it.
