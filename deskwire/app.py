@@ -42,7 +42,7 @@ from domain.attachments import Sweep, purge_attachments
 from domain.errors import Unauthenticated
 from domain.failpoints import pass_through
 from domain.offers import expire_offers
-from domain.people import authenticate, authenticate_all
+from domain.people import authenticate_all
 from domain.presence import sweep_presence
 from domain.responders import answer_messages, hand_off_silent_bots
 from domain.settings import set_ending_sessions_since
@@ -190,7 +190,7 @@ class Deskwire:
     async def signed_in(self, request: Request) -> Actor:
         """The actor of an HTTP request. Raises NotSignedIn; Unavailable, because here an outage shows first."""
         try:
-            actor = await authenticate(_bearer(request), utc_now())
+            actor = await self._tokens.ask(_bearer(request))
         except Exception as error:
             if not is_unavailable(error):
                 raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from models import (
@@ -18,6 +18,7 @@ from models import (
     User,
     UserKind,
 )
+from models.prepared import rows_anywhere_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +72,13 @@ def system(account_id: UUID) -> Actor:
     return Actor(account_id=account_id, kind=ActorKind.SYSTEM, access=EVERYTHING)
 
 
-class Person(NamedTuple):
-    """What of a user decides who he is as an actor. Rows of thousands are dear to make."""
-
-    id: UUID
-    account_id: UUID
-    kind: UserKind
-    role_id: UUID | None
-
-
 async def load_actor(account_id: UUID, user_id: UUID) -> Actor | None:
     """The user as he stands now, or None if he is gone or deactivated."""
     user = await User.get_or_none(id=user_id, account_id=account_id, active=True)
     return None if user is None else (await load_actors([user]))[0]
 
 
-async def load_actors(users: Sequence[User | Person]) -> list[Actor]:
+async def load_actors(users: Sequence[User]) -> list[Actor]:
     """The actors that these users are now, with at most three statements."""
     accesses = await load_accesses([user for user in users if user.kind is not UserKind.ADMIN and user.role_id])
     return [
@@ -107,17 +99,17 @@ async def load_access(user: User) -> Access:
     return NOTHING if user.role_id is None else (await load_accesses([user]))[user.id]
 
 
-async def load_accesses(users: Collection[User | Person]) -> dict[UUID, Access]:
+async def load_accesses(users: Collection[User]) -> dict[UUID, Access]:
     """`load_access` for many users of one account, with three queries."""
     if not users:
         return {}
-    roles = {role.id: role for role in await Role.filter(id__in={user.role_id for user in users if user.role_id})}
+    held = {user.role_id for user in users if user.role_id}
+    roles = {role.id: role for role in await rows_anywhere_by(Role, [*held])}
     identifiers = [user.id for user in users]
     groups = await groups_of(identifiers)
     organizations: dict[UUID, set[UUID]] = {}
-    memberships = OrganizationMembership.filter(user_id__in=identifiers)
-    for user_id, organization_id in await memberships.values_list("user_id", "organization_id"):
-        organizations.setdefault(user_id, set()).add(organization_id)
+    for each in await rows_anywhere_by(OrganizationMembership, identifiers, "user_id"):
+        organizations.setdefault(each.user_id, set()).add(each.organization_id)
     return {
         user.id: _access(
             user,
@@ -132,13 +124,12 @@ async def load_accesses(users: Collection[User | Person]) -> dict[UUID, Access]:
 async def groups_of(users: Collection[UUID]) -> dict[UUID, frozenset[UUID]]:
     """The groups that each of these agents is a member of; who is in none is left out."""
     groups: dict[UUID, set[UUID]] = {}
-    memberships = GroupMembership.filter(user_id__in=list(users))
-    for user_id, group_id in await memberships.values_list("user_id", "group_id"):
-        groups.setdefault(user_id, set()).add(group_id)
+    for each in await rows_anywhere_by(GroupMembership, list(users), "user_id"):
+        groups.setdefault(each.user_id, set()).add(each.group_id)
     return {user_id: frozenset(found) for user_id, found in groups.items()}
 
 
-def _access(user: User | Person, role: Role | None, groups: frozenset[UUID], organizations: frozenset[UUID]) -> Access:
+def _access(user: User, role: Role | None, groups: frozenset[UUID], organizations: frozenset[UUID]) -> Access:
     if user.kind is UserKind.ADMIN:
         return EVERYTHING
     if user.kind is UserKind.END_USER or role is None:

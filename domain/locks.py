@@ -28,6 +28,24 @@ from models import (
     User,
 )
 from models.database import share
+from models.prepared import Prepared
+
+# What nearly every change reads.
+_actor = Prepared(User, (UUID, UUID), lambda id, account: User.filter(id=id, account_id=account, active=True))
+_conversation = Prepared(Conversation, (UUID,), lambda id: Conversation.filter(id=id))
+_locked_user = Prepared(
+    User, (UUID, UUID), lambda id, account: User.filter(id=id, account_id=account).select_for_update()
+)
+_locked_session = Prepared(
+    MessagingSession,
+    (UUID, UUID),
+    lambda conversation, account: MessagingSession.filter(
+        account_id=account, conversation_id=conversation
+    ).select_for_update(),
+)
+_locked_ticket = Prepared(
+    Ticket, (UUID, UUID), lambda id, account: Ticket.filter(id=id, account_id=account).select_for_update()
+)
 
 
 async def read_settings_locked(tx: Transaction) -> AccountSettings:
@@ -46,7 +64,7 @@ async def confirm_actor(tx: Transaction) -> Actor:
     if tx.actor.id is None or tx.actor.kind in (ActorKind.SYSTEM, ActorKind.TRIGGER, ActorKind.BOT):
         return tx.actor
     await share(User, "id", tx.actor.id)
-    user = await User.get_or_none(id=tx.actor.id, account_id=tx.account_id, active=True)
+    user = await _actor.first(tx.actor.id, tx.account_id)
     if user is None:
         raise Unauthenticated("This user is no longer active.")
     if user.role_id is not None:
@@ -76,7 +94,7 @@ async def hold_group(tx: Transaction, group_id: UUID) -> bool:
 
 async def lock_user(tx: Transaction, user_id: UUID) -> User:
     """An end user, before anything of his conversations; or an agent whose access changes. Raises NotFound."""
-    user = await User.filter(id=user_id, account_id=tx.account_id).select_for_update().get_or_none()
+    user = await _locked_user.first(user_id, tx.account_id)
     if user is None:
         raise NotFound
     return user
@@ -95,16 +113,14 @@ async def hold_user(tx: Transaction, user_id: UUID) -> None:
 
 async def lock_customer_of(tx: Transaction, ticket: Ticket) -> User:
     """The end user of a ticket's conversation, before its session. The requester may be somebody else by now (R151)."""
-    return await lock_user(tx, (await Conversation.get(id=ticket.conversation_id)).end_user_id)
+    conversation = await _conversation.first(ticket.conversation_id)
+    assert conversation is not None
+    return await lock_user(tx, conversation.end_user_id)
 
 
 async def lock_session(tx: Transaction, conversation_id: UUID) -> MessagingSession | None:
     """The session of a conversation. To start or end one, its end user must be locked before."""
-    return (
-        await MessagingSession.filter(account_id=tx.account_id, conversation_id=conversation_id)
-        .select_for_update()
-        .get_or_none()
-    )
+    return await _locked_session.first(conversation_id, tx.account_id)
 
 
 async def lock_sessions(tx: Transaction, sessions: QuerySet[MessagingSession]) -> list[MessagingSession]:
@@ -135,7 +151,7 @@ async def lock_ticket(tx: Transaction, ticket_id: UUID) -> Ticket:
 
     Raises NotFound when the actor may not see it now that nobody else can move it.
     """
-    ticket = await Ticket.filter(id=ticket_id, account_id=tx.account_id).select_for_update().get_or_none()
+    ticket = await _locked_ticket.first(ticket_id, tx.account_id)
     if ticket is None or not (_is_everywhere(tx, ticket) or may_see(tx.actor, audience_of(ticket))):
         raise NotFound
     tx.follow(ticket)

@@ -8,12 +8,12 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from tortoise.expressions import Q, Subquery
 
-from domain.actors import Access, Actor, Person, access_to_json, load_access, load_actors
+from domain.actors import Access, Actor, access_to_json, load_access, load_actors
 from domain.authority import check_can_manage_people, check_within
 from domain.changes import access_of, changes_between, person_to_json, role_to_json
 from domain.errors import Forbidden, NotFound
@@ -45,6 +45,7 @@ from models import (
     UserKind,
     new_id,
 )
+from models.prepared import rows_anywhere_by
 
 TOKEN_PREFIX = "dw"  # noqa: S105  # the public part
 LONGEST_LIFE = timedelta(days=366)
@@ -313,36 +314,21 @@ async def issue_token(user: User, name: str, now: datetime, *, life: timedelta =
     return IssuedToken(token.id, f"{TOKEN_PREFIX}_{token.id.hex}_{secret}")
 
 
-async def authenticate(bearer: str, now: datetime) -> Actor | None:
-    """The actor behind a bearer token, or None: unknown, expired, revoked, or of somebody who is gone."""
-    (actor,) = await authenticate_all([bearer], now)
-    return actor
-
-
 async def authenticate_all(bearers: Sequence[str], now: datetime) -> list[Actor | None]:
-    """`authenticate` for many at once, with at most five statements."""
+    """The actors behind bearer tokens, with at most five statements.
+
+    None for each that is unknown, expired, revoked, or of somebody who is gone.
+    """
     ids = {bearer: _token_id(bearer) for bearer in bearers}
-    found: dict[UUID | None, _Token] = {
-        row[0]: _Token(*row)
-        for row in await Token.filter(id__in=[*filter(None, ids.values())]).values_list(*_Token._fields)
+    found: dict[UUID | None, Token] = {
+        token.id: token for token in await rows_anywhere_by(Token, [*filter(None, ids.values())])
     }
     good = {bearer: token for bearer, name in ids.items() if (token := _good_token(bearer, found.get(name), now))}
-    users = User.filter(id__in={token.user_id for token in good.values()}, active=True)
-    people = [Person(*row) for row in await users.values_list(*Person._fields)]
-    actors = {actor.id: actor for actor in await load_actors(people)}
+    users = await rows_anywhere_by(User, [*{token.user_id for token in good.values()}])
+    actors = {actor.id: actor for actor in await load_actors([user for user in users if user.active])}
     return [
         _with_token(actors.get(good[bearer].user_id), good[bearer]) if bearer in good else None for bearer in bearers
     ]
-
-
-class _Token(NamedTuple):
-    """What of a token decides whether it is good."""
-
-    id: UUID
-    user_id: UUID
-    secret_sha256: str
-    expires_at: datetime
-    revoked_at: datetime | None
 
 
 def _token_id(bearer: str) -> UUID | None:
@@ -355,7 +341,7 @@ def _token_id(bearer: str) -> UUID | None:
         return None
 
 
-def _good_token(bearer: str, token: _Token | None, now: datetime) -> _Token | None:
+def _good_token(bearer: str, token: Token | None, now: datetime) -> Token | None:
     # Compared even when there is no such token, so that both take the same time.
     secret = bearer[-LONGEST_TOKEN:].rpartition("_")[2]
     right = hmac.compare_digest(token.secret_sha256 if token else _digest(""), _digest(secret))
@@ -364,7 +350,7 @@ def _good_token(bearer: str, token: _Token | None, now: datetime) -> _Token | No
     return token
 
 
-def _with_token(actor: Actor | None, token: _Token) -> Actor | None:
+def _with_token(actor: Actor | None, token: Token) -> Actor | None:
     return actor and replace(actor, token_id=token.id, token_expires_at=token.expires_at)
 
 

@@ -1,7 +1,9 @@
-"""Queries whose SQL is built once.
+"""Queries whose SQL is built once, and which SQLite answers without a thread.
 
 Tortoise builds the SQL of a query each time it runs: more than half the CPU of reading a row by its key. What every
 event and every page reads has always the same shape, so its SQL is kept, and only the values change.
+
+They are for reads that find their rows by an index: those of SQLite hold up the event loop for as long as they take.
 """
 
 from __future__ import annotations
@@ -54,10 +56,16 @@ class Prepared(Generic[ModelT]):
             self._statements[dialect] = self._statement()
         statement = self._statements[dialect]
         executor = connection.executor_class(model=self._model, db=connection)
+        executor.db = getattr(connection, "at_once", None) or connection  # it asks only for execute_query
         found: list[ModelT] = await executor.execute_select(
             statement.sql, [parameter(values) for parameter in statement.parameters]
         )
         return found
+
+    async def first(self, *values: Value) -> ModelT | None:
+        """The first of them, for queries that find one or none."""
+        found = await self.rows(*values)
+        return found[0] if found else None
 
     def _statement(self) -> _Statement:
         """Built with stand-ins, which are then looked for among the parameters."""
@@ -81,6 +89,14 @@ def _parameter(place: int | None, sample: Any) -> Callable[[Sequence[Value]], ob
 
 @cache
 def _by_keys(model: type[ModelT], column: str, keys: int) -> Prepared[ModelT]:
+    def build(*values: Value) -> QuerySet[ModelT]:
+        return model.filter(**{f"{column}__in": values})
+
+    return Prepared(model, [UUID] * keys, build)
+
+
+@cache
+def _of_account_by_keys(model: type[ModelT], column: str, keys: int) -> Prepared[ModelT]:
     def build(account: Value, *values: Value) -> QuerySet[ModelT]:
         return model.filter(account_id=account).filter(**{f"{column}__in": values})
 
@@ -91,6 +107,19 @@ async def rows_by(model: type[ModelT], account: UUID, keys: Sequence[UUID], colu
     """The rows of an account in which the column has one of these values."""
     if not keys or len(keys) > MOST_KEYS:
         return await model.filter(account_id=account).filter(**{f"{column}__in": keys})
-    # A power of two, so that few statements do for all numbers of keys.
+    filled = _filled(keys)
+    return await _of_account_by_keys(model, column, len(filled)).rows(account, *filled)
+
+
+async def rows_anywhere_by(model: type[ModelT], keys: Sequence[UUID], column: str = "id") -> list[ModelT]:
+    """The same whatever the account: for keys that say themselves whose they are, as a token does."""
+    if not keys or len(keys) > MOST_KEYS:
+        return await model.filter(**{f"{column}__in": keys})
+    filled = _filled(keys)
+    return await _by_keys(model, column, len(filled)).rows(*filled)
+
+
+def _filled(keys: Sequence[UUID]) -> list[UUID]:
+    """As many keys as the next power of two, so that few statements do for all numbers of them."""
     more = (1 << (len(keys) - 1).bit_length()) - len(keys)
-    return await _by_keys(model, column, len(keys) + more).rows(account, *keys, *[keys[-1]] * more)
+    return [*keys, *[keys[-1]] * more]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from domain.comments import post_comment, situation_of
 from domain.composer import Composer, composer_for
 from domain.errors import Refusal
 from domain.messages import send_message
-from domain.people import create_account
+from domain.people import authenticate_all, create_account
 from domain.sessions import SessionEnd, end_session
 from domain.transactions import Call
 from models import (
@@ -52,6 +52,12 @@ AGENT = frozenset(
     }
 )
 LIGHT = frozenset({Permission.INTERNAL_NOTES})
+
+
+async def authenticate(bearer: str, now: datetime) -> Actor | None:
+    """Whoever this token is good for."""
+    (actor,) = await authenticate_all([bearer], now)
+    return actor
 
 
 @dataclass

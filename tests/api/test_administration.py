@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from domain.actors import Actor
-from domain.people import authenticate
 from models import Group, Permission, TicketAccess, User, UserKind, new_id, utc_now
 from tests.api.covered import codes, covers, moment, user_id
 from tests.api.stage import gid
@@ -15,7 +14,7 @@ from tests.client import Client
 from tests.conftest import SignIn
 from tests.delivery.stage import Stage, changes, refusal_of, ticket_id
 from tests.domain.test_administration import directory
-from tests.factories import AGENT, LIGHT, World
+from tests.factories import AGENT, LIGHT, World, authenticate
 
 AGENT_PARTS = "id name email kind active role { name } groups { name } organizations { name } user { id role }"
 ANSWERS = {

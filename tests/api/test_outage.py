@@ -25,10 +25,10 @@ def codes(answer: dict[str, Any]) -> set[str]:
 
 
 async def test_without_a_database_the_answer_is_503(app: Starlette, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def out_of_reach(token: str, now: object) -> None:
+    async def out_of_reach(tokens: list[str], now: object) -> None:
         raise psycopg.OperationalError(WORDS)
 
-    monkeypatch.setattr("deskwire.app.authenticate", out_of_reach)
+    monkeypatch.setattr("deskwire.app.authenticate_all", out_of_reach)
     response = await Client(app, "dw_any").post("{ viewer { user { id } } }")
     assert response.status_code == 503
     assert codes(response.json()) == {"SERVICE_UNAVAILABLE"}

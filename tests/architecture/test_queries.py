@@ -33,7 +33,7 @@ VERBS = frozenset(
         "fetch_for_list",
     }
 )
-PREPARED = frozenset({"Prepared", "rows_by"})
+PREPARED = frozenset({"Prepared", "rows_anywhere_by", "rows_by"})
 MODELS = frozenset(name for name in models.__all__ if hasattr(getattr(models, name), "_meta"))
 
 

@@ -15,7 +15,7 @@ from domain.actors import EVERYTHING, Access, Actor, access_to_json, load_access
 from domain.agents import reactivate, save_agent
 from domain.authority import contains
 from domain.errors import Forbidden, IdempotencyConflict, InvalidInput, NotFound, Refusal, Unauthenticated
-from domain.people import authenticate, deactivate, issue_token, set_groups, set_role, update_role
+from domain.people import deactivate, issue_token, set_groups, set_role, update_role
 from domain.roles import create_role, delete_role
 from domain.transactions import Call
 from models import (
@@ -35,7 +35,7 @@ from models import (
     new_id,
     utc_now,
 )
-from tests.factories import AGENT, LIGHT, World, columns
+from tests.factories import AGENT, LIGHT, World, authenticate, columns
 
 MANAGER = AGENT | {Permission.MANAGE_PEOPLE}
 DIRECTORY = (User, Role, Group, Organization, GroupMembership, OrganizationMembership, Token, Macro)

@@ -16,7 +16,7 @@ from domain.errors import Forbidden, InvalidInput, NotFound
 from domain.groups import delete_group, save_group
 from domain.macros import MacroAction, MacroActionKind, save_macro
 from domain.organizations import delete_organization, known_organizations, save_organization
-from domain.people import authenticate, issue_token, revoke_token, set_groups, set_role, update_role
+from domain.people import issue_token, revoke_token, set_groups, set_role, update_role
 from domain.roles import create_role, delete_role
 from domain.tickets import update_ticket
 from domain.tokens import create_api_token, scopes_of, tokens_page
@@ -40,7 +40,7 @@ from models import (
     utc_now,
 )
 from tests.domain.test_administration import MANAGER, accesses, directory, id_of, refuses
-from tests.factories import AGENT, LIGHT, World, columns
+from tests.factories import AGENT, LIGHT, World, authenticate, columns
 
 EDITOR = AGENT | {Permission.EDIT_END_USERS}
 

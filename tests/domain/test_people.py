@@ -12,7 +12,6 @@ from domain.errors import Forbidden, NotFound
 from domain.people import (
     LONGEST_LIFE,
     IssuedToken,
-    authenticate,
     deactivate,
     issue_token,
     revoke_token,
@@ -34,7 +33,7 @@ from models import (
     new_id,
     utc_now,
 )
-from tests.factories import AGENT, LIGHT, World, columns
+from tests.factories import AGENT, LIGHT, World, authenticate, columns
 
 MANAGER = AGENT | {Permission.MANAGE_PEOPLE}
 HOUR = timedelta(hours=1)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import closing
 from typing import Any
 from unittest.mock import patch
 from uuid import UUID
 
 import pytest
+from tortoise.connection import get_connection
+from tortoise.exceptions import OperationalError
 from tortoise.queryset import QuerySet
 from tortoise.transactions import in_transaction
 
 from models import Event, Ticket, User
 from models.base import new_id
-from models.database import WRITER, inside_transaction
-from models.prepared import MOST_KEYS, Prepared, rows_by
+from models.database import READER, WRITER, inside_transaction
+from models.prepared import MOST_KEYS, Prepared, rows_anywhere_by, rows_by
 from subscriptions.backlog import read
+from tests.databases import plain_connection
 from tests.factories import World
 
 
@@ -92,3 +97,70 @@ async def test_a_value_that_would_be_lost_is_refused(world: World) -> None:
     """It became part of the SQL, or of nothing: every later query would run with the first one's."""
     with pytest.raises(ValueError, match="does not stand in the query"):
         await Prepared(User, [UUID], lambda _: User.all()).rows(world.id)
+
+
+async def test_many_keys_may_be_of_several_accounts(world: World, other_world: World) -> None:
+    one, two = await world.customer(), await other_world.customer()
+    assert one.id is not None
+    assert two.id is not None
+    for more in (0, 1, MOST_KEYS):
+        found = await rows_anywhere_by(User, [one.id, two.id, *(new_id() for _ in range(more))])
+        assert contents(found) == contents(await User.filter(id__in=[one.id, two.id]))
+    assert await rows_anywhere_by(User, []) == []
+
+
+async def test_the_first_of_none_is_none(world: World) -> None:
+    people = Prepared(User, [UUID], lambda id: User.filter(id=id))
+    assert world.admin.id is not None
+    found = await people.first(world.admin.id)
+    assert found is not None
+    assert found.id == world.admin.id
+    assert await people.first(new_id()) is None
+
+
+only_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+@only_sqlite
+async def test_reads_by_key_need_no_thread(world: World) -> None:
+    """0027: they are in the loop's own thread, and others have their turn in between."""
+    turns: list[int] = []
+
+    async def others() -> None:
+        while True:
+            turns.append(len(turns))
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(others())
+    with patch("aiosqlite.Connection._execute", side_effect=AssertionError("a thread")):
+        for _ in range(10):
+            assert await rows_by(Ticket, world.id, [new_id()]) == []
+    beside.cancel()
+    assert len(turns) >= 10
+
+
+@only_sqlite
+async def test_a_read_waits_for_whoever_holds_the_whole_file(world: World, database_url: str) -> None:
+    """As any other read does, while the loop goes on."""
+    ticket = await world.live_ticket()
+    reader: Any = get_connection(READER)
+    await rows_by(Ticket, world.id, [ticket.id])
+    with closing(plain_connection(database_url)) as holder:
+        # In WAL mode nothing else keeps readers out. It begins when nobody else has the file open.
+        await reader.close()
+        await get_connection(WRITER).close()
+        holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+        holder.execute("BEGIN EXCLUSIVE")
+        holder.execute("UPDATE accounts SET name = name")
+        reading = asyncio.create_task(rows_by(Ticket, world.id, [ticket.id]))
+        await asyncio.sleep(0.3)
+        assert not reading.done()
+    assert [row.id for row in await reading] == [ticket.id]
+
+
+@only_sqlite
+async def test_reads_by_key_cannot_write(world: World) -> None:
+    reader: Any = get_connection(READER)
+    with pytest.raises(OperationalError, match="readonly"):
+        await reader.at_once.execute_query("DELETE FROM users")
+    assert await User.filter(id=world.admin.id).exists()

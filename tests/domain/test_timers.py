@@ -15,7 +15,7 @@ from domain.actors import Actor
 from domain.comments import post_comment
 from domain.errors import InvalidInput
 from domain.messages import send_message
-from domain.people import authenticate, issue_token
+from domain.people import issue_token
 from domain.sessions import end_session
 from domain.settings import update_messaging_settings
 from domain.tickets import update_ticket
@@ -38,7 +38,7 @@ from models import (
     utc_now,
 )
 from models.database import migrate, opened
-from tests.factories import World
+from tests.factories import World, authenticate
 from tests.invariants import assert_consistent
 
 MINUTE = timedelta(minutes=1)
