@@ -34,6 +34,7 @@ from deskwire.http import METHODS, graphql_endpoint
 from deskwire.jobs import Job, Jobs
 from deskwire.presence import LivePresence
 from deskwire.schema import build_schema
+from deskwire.slots import Slots
 from deskwire.storage import storage_at
 from deskwire.traffic import Counted, Traffic
 from domain.actors import Actor
@@ -345,6 +346,7 @@ def create_app(config: Config, pages: Pages = no_pages) -> Starlette:
         deskwire.signed_in,
         deskwire.context_for,
         allow_get=config.allow_get,
+        changes=Slots(config.changes_at_once),
         stream=deskwire.stream,
     )
     files = Files(deskwire.storage, config.attachment_megabytes * 1024 * 1024)

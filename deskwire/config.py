@@ -39,6 +39,7 @@ class Config:
     allow_get         answer GraphQL queries by GET, too
     poll_seconds      how often the log is looked at without a bell
     pool_size         connections to PostgreSQL, for writing and for reading each
+    changes_at_once   mutations that this process works on at the same time; the others wait for their turn
     cursor_days       for how many days a stream can be resumed
     most_sockets      live connections at once: of this process; account_sockets of one account, person_sockets of one
                       person
@@ -71,6 +72,7 @@ class Config:
     allow_get: bool = False
     poll_seconds: float = 1.0
     pool_size: int = 10
+    changes_at_once: int = 4
     cursor_days: float = 7.0
     most_sockets: int = 20_000
     account_sockets: int = 10_000
@@ -129,7 +131,15 @@ def _moment(text: str) -> datetime:
 
 def _check(config: Config) -> None:
     sockets = ("most_sockets", "account_sockets", "person_sockets")
-    for name in ("workers", "poll_seconds", "pool_size", "cursor_days", "attachment_megabytes", *sockets):
+    for name in (
+        "workers",
+        "poll_seconds",
+        "pool_size",
+        "changes_at_once",
+        "cursor_days",
+        "attachment_megabytes",
+        *sockets,
+    ):
         if not getattr(config, name) > 0:
             raise BadConfiguration(f"DESKWIRE_{name.upper()} must be more than 0.")
     if config.attachment_megabytes > MOST_MEGABYTES:

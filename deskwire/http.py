@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from deskwire.slots import Slots
 from domain.failpoints import pass_through
 from execution.engine import Engine, Operation
 from execution.errors import BAD_USER_INPUT, RequestError, code_of, extensions_of
@@ -70,6 +71,7 @@ def graphql_endpoint(
     context_for: Callable[[ActorT], object],
     *,
     allow_get: bool,
+    changes: Slots,
     stream: Stream | None = None,
 ) -> Endpoint:
     """Return the endpoint of all operations. Route all of METHODS to it.
@@ -77,9 +79,10 @@ def graphql_endpoint(
     authenticate  raises an exception with `code` and `status` (401, UNAUTHENTICATED) where the caller is nobody
     context_for   makes the context of one operation
     allow_get     also answer queries by GET
+    changes       how many mutations are worked on at once
     stream        makes the response to a subscription, in the format that the client accepts
     """
-    return _Endpoint(engine, authenticate, context_for, allow_get, stream).respond
+    return _Endpoint(engine, authenticate, context_for, allow_get, changes, stream).respond
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ class _Endpoint(Generic[ActorT]):
     authenticate: Callable[[Request], Awaitable[ActorT]]
     context_for: Callable[[ActorT], object]
     allow_get: bool
+    changes: Slots
     stream: Stream | None
 
     async def respond(self, request: Request) -> Response:
@@ -115,9 +119,13 @@ class _Endpoint(Generic[ActorT]):
         _check_literals(operation)
         if operation.kind is OperationType.SUBSCRIPTION:
             return self._streamed(request, format, operation, parameters.variables)
-        result = await self.engine.execute(operation, parameters.variables, self.context_for(actor))
+        context = self.context_for(actor)
         if operation.kind is OperationType.MUTATION:
+            async with self.changes.one():
+                result = await self.engine.execute(operation, parameters.variables, context)
             await pass_through("before_reply")
+        else:
+            result = await self.engine.execute(operation, parameters.variables, context)
         formatted = self.engine.formatted(result)
         if format is not None and not _accepts_json(request.headers.getlist("accept")):
             return _only_result(format, formatted)

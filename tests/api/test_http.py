@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from deskwire.http import MAX_BODY, METHODS, graphql_endpoint, negotiated
+from deskwire.slots import Slots
 from execution.errors import APOLOGY
 from tests.api.toy import SECRET, Context, Reports, toy_engine
 
@@ -50,7 +51,9 @@ class Caller:
     def __init__(self, *, allow_get: bool = False, max_body_size: int | None = None) -> None:
         self.reports = Reports()
         self.contexts: list[Context] = []
-        endpoint = graphql_endpoint(toy_engine(self.reports), authenticate, self._context, allow_get=allow_get)
+        endpoint = graphql_endpoint(
+            toy_engine(self.reports), authenticate, self._context, allow_get=allow_get, changes=Slots(4)
+        )
         app = Starlette(routes=[Route("/graphql", endpoint, methods=list(METHODS))], max_body_size=max_body_size)
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://desk.test")
 
