@@ -52,7 +52,7 @@ from domain.transactions import announce_to
 from domain.trigger_runs import retry_triggers, run_triggers
 from execution.engine import Engine, Operation
 from models import utc_now
-from models.database import is_passing, is_unavailable, opened, pending_migrations
+from models.database import is_passing, opened, pending_migrations
 from partners.email.addresses import Addresses
 from partners.email.files import Files
 from partners.email.inbound import inbound_endpoint
@@ -96,7 +96,7 @@ class NotSignedIn(Unauthenticated):
 
 
 def outage(error: BaseException) -> Unavailable | None:
-    """What a client is told of when the database went away under his operation: that is no defect of ours.
+    """What a client is told of in the place of this error, if the database is away: that is no defect of ours.
 
     A change may have been committed, and only its answer not have been read.
     """
@@ -104,7 +104,7 @@ def outage(error: BaseException) -> Unavailable | None:
         return None
     log.warning("the database does not answer: %s", error)
     return Unavailable(
-        "The database does not answer. Try again in a moment; a change with the same idempotencyKey, as it may be made."
+        "The database does not answer. Try again in a moment. A change may have been made: use the same idempotencyKey."
     )
 
 
@@ -151,6 +151,7 @@ class Deskwire:
         self.lag = Lag()
         self.database = DatabaseProbe()
         self.traffic = Traffic()
+        self.changes = Slots(config.changes_at_once)
         self.metrics = metrics_of(self)
 
     def _jobs(self) -> list[Job]:
@@ -193,10 +194,10 @@ class Deskwire:
         try:
             actor = await self._tokens.ask(_bearer(request))
         except Exception as error:
-            if not is_unavailable(error):
+            away = outage(error)
+            if away is None:
                 raise
-            log.warning("the database does not answer: %s", error)
-            raise Unavailable("The database does not answer. Try again in a moment.") from error
+            raise away from error
         if actor is None:
             raise NotSignedIn
         return actor
@@ -346,7 +347,7 @@ def create_app(config: Config, pages: Pages = no_pages) -> Starlette:
         deskwire.signed_in,
         deskwire.context_for,
         allow_get=config.allow_get,
-        changes=Slots(config.changes_at_once),
+        changes=deskwire.changes,
         stream=deskwire.stream,
     )
     files = Files(deskwire.storage, config.attachment_megabytes * 1024 * 1024)

@@ -130,16 +130,8 @@ def _moment(text: str) -> datetime:
 
 
 def _check(config: Config) -> None:
-    sockets = ("most_sockets", "account_sockets", "person_sockets")
-    for name in (
-        "workers",
-        "poll_seconds",
-        "pool_size",
-        "changes_at_once",
-        "cursor_days",
-        "attachment_megabytes",
-        *sockets,
-    ):
+    limits = ("pool_size", "changes_at_once", "most_sockets", "account_sockets", "person_sockets")
+    for name in ("workers", "poll_seconds", "cursor_days", "attachment_megabytes", *limits):
         if not getattr(config, name) > 0:
             raise BadConfiguration(f"DESKWIRE_{name.upper()} must be more than 0.")
     if config.attachment_megabytes > MOST_MEGABYTES:

@@ -56,6 +56,7 @@ def _of_requests(metrics: Metrics, deskwire: Deskwire) -> None:
     metrics.gauge(
         "deskwire_http_requests_under_way", "HTTP requests that are being answered.", lambda: traffic.under_way
     )
+    metrics.gauge("deskwire_changes_waiting", "Mutations that wait for their turn.", lambda: deskwire.changes.waiting)
     metrics.histogram(
         "deskwire_http_answer_seconds", "From a request's headers to the beginning of its answer.", traffic.seconds
     )

@@ -22,6 +22,8 @@ class Slots:
     def __init__(self, count: int, patience: float = PATIENCE) -> None:
         self._free = asyncio.Semaphore(count)
         self._patience = patience
+        self.waiting = 0
+        """How many wait for one now."""
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[None]:
@@ -34,8 +36,11 @@ class Slots:
                 self._free.release()
 
     async def _taken(self) -> bool:
+        self.waiting += 1
         try:
             async with asyncio.timeout(self._patience):
                 return await self._free.acquire()
         except TimeoutError:
             return False
+        finally:
+            self.waiting -= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from starlette.applications import Starlette
 from tortoise.exceptions import DBConnectionError, OperationalError
 
-from models import MessagingSession, SessionState
+from models import Event, EventType, MessagingSession, SessionState
 from schema.ids import encode_id
 from tests.client import OPERATIONS, Client
 from tests.conftest import SignIn
@@ -58,9 +59,22 @@ async def test_a_change_whose_answer_cannot_be_read_may_be_asked_for_again(
     assert codes(response.json()) == {"SERVICE_UNAVAILABLE"}
     assert "10.1.2.3" not in response.text
     assert await MessagingSession.filter(state=SessionState.ENDED).count() == 1
+    assert await Event.filter(type=EventType.MESSAGING_SESSION_ENDED).count() == 1
     (record,) = [each for each in caplog.records if each.name == "deskwire"]
     assert (record.levelno, record.exc_info) == (logging.WARNING, None)
 
     again = (await client.ask(OPERATIONS["EndSession"], variables))["data"]["endSession"]
     assert (again["outcome"], again["userErrors"]) == ("ENDED", [])
     assert again["ticket"]["session"]["state"] == "ENDED"
+    assert await Event.filter(type=EventType.MESSAGING_SESSION_ENDED).count() == 1
+
+
+async def test_requests_of_the_same_moment_are_answered_each_for_its_own(
+    app: Starlette, world: World, other_world: World, sign_in: SignIn
+) -> None:
+    """R27: they sign in together, and a wrong token spoils nobody's request."""
+    clients = [await sign_in(world.admin), Client(app, "dw_none"), await sign_in(other_world.admin), Client(app, "")]
+    answers = await asyncio.gather(*[client.post("{ viewer { account { id } } }") for client in 3 * clients])
+    assert [answer.status_code for answer in answers] == 3 * [200, 401, 200, 401]
+    seen = [answer.json()["data"]["viewer"]["account"]["id"] for answer in answers[::2]]
+    assert seen == 3 * [encode_id("Account", world.id), encode_id("Account", other_world.id)]

@@ -12,6 +12,7 @@ from domain.errors import Forbidden, NotFound
 from domain.people import (
     LONGEST_LIFE,
     IssuedToken,
+    authenticate_all,
     deactivate,
     issue_token,
     revoke_token,
@@ -125,6 +126,19 @@ async def test_a_wrong_or_malformed_token_is_nobody(world: World, other_world: W
         actor = await authenticate(good.secret, utc_now())
         assert actor is not None
         assert (actor.account_id, actor.id) == (owner.id, owner.admin.id)
+
+
+async def test_whoever_asks_at_the_same_moment_is_who_he_is(world: World, other_world: World) -> None:
+    """R27: a wrong token takes nothing from the right ones beside it, of any account."""
+    token, other = await token_for(world.admin), await token_for(other_world.admin)
+    wrong = list(damaged(token, other).values())
+    found = await authenticate_all([token.secret, *wrong, other.secret, token.secret], utc_now())
+    assert [actor and actor.id for actor in found] == [
+        world.admin.id,
+        *[None] * len(wrong),
+        other_world.admin.id,
+        world.admin.id,
+    ]
 
 
 async def test_a_revoked_token_is_nobody_at_once(world: World) -> None:

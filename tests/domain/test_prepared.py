@@ -123,7 +123,7 @@ only_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 @only_sqlite
 async def test_reads_by_key_need_no_thread(world: World) -> None:
-    """0027: they are in the loop's own thread, and others have their turn in between."""
+    """0028: they are in the loop's own thread, and others have their turn in between."""
     turns: list[int] = []
 
     async def others() -> None:

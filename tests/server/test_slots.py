@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
+from graphql import ExecutionResult, OperationType
 from starlette.applications import Starlette
 
 from deskwire.config import Config
 from deskwire.slots import Slots
-from execution.engine import Engine
+from execution.engine import Engine, Operation
 from models import Comment
 from schema.ids import encode_id
 from tests.client import OPERATIONS
 from tests.conftest import SignIn
+from tests.delivery.stage import until
 from tests.factories import World
 
 
@@ -67,7 +70,7 @@ async def test_who_gives_up_waiting_takes_no_slot() -> None:
     await last.finish()
 
 
-async def test_nobody_waits_for_ever() -> None:
+async def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that have the slots may wait for a database that is away. Afterwards there are as many slots as before."""
     slots = Slots(1, patience=0.05)
     hanging, other = Worker(slots), Worker(slots)
@@ -75,12 +78,13 @@ async def test_nobody_waits_for_ever() -> None:
         await other.begun.wait()
     await other.finish()
     await hanging.finish()
-    first, second = Worker(Slots(1, patience=60)), Worker(slots)
+    monkeypatch.setattr(slots, "_patience", 60)
+    first, second = Worker(slots), Worker(slots)
     await rest()
-    assert first.begun.is_set()
-    assert second.begun.is_set()
+    assert (first.begun.is_set(), second.begun.is_set(), slots.waiting) == (True, False, 1)
     await first.finish()
     await second.finish()
+    assert slots.waiting == 0
 
 
 async def test_few_changes_are_under_way_and_all_are_made(
@@ -91,25 +95,24 @@ async def test_few_changes_are_under_way_and_all_are_made(
     ticket = await world.live_ticket()
     execute, under_way, most, gate = Engine.execute, 0, 0, asyncio.Event()
 
-    async def counted(engine: Engine, operation: object, *more: object) -> object:
+    async def counted(engine: Engine, operation: Operation, variables: Any, context: object) -> ExecutionResult:
         nonlocal under_way, most
-        if "mutation" not in str(getattr(operation, "kind", "")).lower():
-            return await execute(engine, operation, *more)  # type: ignore[arg-type]
+        if operation.kind is not OperationType.MUTATION:
+            return await execute(engine, operation, variables, context)
         under_way += 1
         most = max(most, under_way)
         await gate.wait()
-        answer = await execute(engine, operation, *more)  # type: ignore[arg-type]
+        answer = await execute(engine, operation, variables, context)
         under_way -= 1
         return answer
 
     monkeypatch.setattr(Engine, "execute", counted)
+    monkeypatch.setattr(app.state.deskwire.changes, "_patience", 60)
     limit = Config().changes_at_once
     note = {"ticketId": encode_id("Ticket", ticket.id), "body": "A note", "channel": "INTERNAL_NOTE"}
     notes = [asyncio.create_task(client.ask(OPERATIONS["PostComment"], {"input": note})) for _ in range(3 * limit)]
-    while under_way < limit:  # noqa: ASYNC110  # counted by the tasks
-        await asyncio.sleep(0.01)
+    await until(lambda: (under_way, app.state.deskwire.changes.waiting) == (limit, 2 * limit))
     assert "errors" not in await client.ask(OPERATIONS["Viewer"])
-    assert under_way == limit
     gate.set()
     answers = await asyncio.gather(*notes)
     assert all("errors" not in each for each in answers)
